@@ -1,0 +1,2 @@
+_base_ = "../../_base_/graphs/digits.py"
+title = "GNN-to-MLP distillation on the digits graph"

@@ -1,0 +1,27 @@
+"""Adapter: reads a model's forward pass as a Structure; edits nothing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import nn
+
+from structkd.structure import Structure
+
+
+class Adapter:
+    """Base of every adapter.
+
+    Attributes:
+        provides: names of the fields that `__call__` fills, known before the first forward pass, so that
+            the wiring between an adapter and a distiller is checked when it is built.
+    """
+
+    provides: frozenset[str] = frozenset()
+
+    def check(self, model: nn.Module) -> None:
+        """Verify that the adapter fits the model (its taps name modules); raises `WiringError`."""
+
+    def __call__(self, model: nn.Module, inputs: Any) -> Structure:
+        """One forward pass of `model` on `inputs`, read as a Structure."""
+        raise NotImplementedError

@@ -1,0 +1,184 @@
+"""Which optional packages and devices are here, and which implementation of an op runs.
+
+An op has one meaning and several backends. Each backend says why it cannot run on given inputs; the
+first one with nothing to say runs. The last backend is the reference: plain PyTorch, any device.
+
+A backend can be forced, in this order of precedence, by argument (`spmm(..., backend="gather")`), by
+`with use_backend("spmm", "gather")` and by the environment (`STRUCTKD_BACKEND="spmm=gather"`). The op `*`
+means every op that has a backend of that name, and the backend `reference` means an op's last one. A forced
+backend that cannot run is an error with its reasons, never a silent second choice.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from functools import cache, lru_cache
+from importlib import metadata, util
+from typing import Any
+
+import torch
+
+from structkd.errors import ConfigError, DataError, nearest
+
+ENV = "STRUCTKD_BACKEND"
+#: Every op by name, filled as `structkd.ops` is imported.
+OPS: dict[str, Op] = {}
+
+
+@cache
+def version(package: str) -> str | None:
+    """Version of an installed package, or None; nothing is imported to find out.
+
+    Args:
+        package: name on the package index (`scikit-learn`) or import name (`sklearn`).
+    """
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        pass
+    if not package.isidentifier() or util.find_spec(package) is None:
+        return None
+    # One import name may come from several packages (open3d and open3d-cpu, mmcv and mmcv-lite).
+    owners = _owners().get(package)
+    return metadata.version(owners[0]) if owners else "unknown"
+
+
+@cache
+def _owners() -> dict[str, list[str]]:
+    return {module: list(names) for module, names in metadata.packages_distributions().items()}
+
+
+def devices() -> list[str]:
+    """One line per device torch can use, the CPU first."""
+    found = [f"cpu: {torch.get_num_threads()} threads, {torch.backends.cpu.get_cpu_capability()}"]
+    for i in range(torch.cuda.device_count()):
+        card = torch.cuda.get_device_properties(i)
+        found.append(f"cuda:{i}: {card.name}, sm_{card.major}{card.minor}, {card.total_memory / 2**30:.0f} GiB")
+    if torch.backends.mps.is_available():
+        found.append("mps")
+    return found
+
+
+def _nothing(*args: Any, **kwargs: Any) -> list[str]:
+    return []
+
+
+@dataclass(frozen=True)
+class Backend:
+    """One implementation of an op.
+
+    Attributes:
+        name: what a person writes to force it.
+        run: the implementation; takes the op's arguments.
+        why_not: takes the op's arguments and returns the reasons why `run` cannot take them (empty: it can).
+            It is also called without any, for the table of `tools/info.py`, and then returns what can be
+            said without inputs: a package or a device that is missing.
+    """
+
+    name: str
+    run: Callable[..., Any]
+    why_not: Callable[..., list[str]] = _nothing
+
+
+class Op:
+    """A named operation with its backends, best first and the reference last.
+
+    Args:
+        name: name in `OPS`, in `use_backend` and in the environment.
+        backends: the implementations in order of preference.
+    """
+
+    def __init__(self, name: str, backends: Sequence[Backend]) -> None:
+        self.name = name
+        self.backends = list(backends)
+        OPS[name] = self
+
+    def find(self, backend: str) -> Backend | None:
+        """The backend of that name (`reference`: the last one), or None."""
+        if backend == "reference":
+            return self.backends[-1]
+        return next((b for b in self.backends if b.name == backend), None)
+
+    def select(self, *args: Any, backend: str | None = None, **kwargs: Any) -> Backend:
+        """The backend that runs on these inputs.
+
+        Raises:
+            ConfigError: the forced backend is unknown or cannot take the inputs.
+            DataError: no backend can take the inputs.
+        """
+        forced = backend or _forced(self)
+        if forced is not None:
+            chosen = self.find(forced)
+            if chosen is None:
+                names = [b.name for b in self.backends]
+                raise ConfigError(f"Op {self.name} has no backend '{forced}'. {nearest(forced, names)}")
+            if reasons := chosen.why_not(*args, **kwargs):
+                raise ConfigError(
+                    f"Backend '{chosen.name}' of op {self.name} was forced but cannot run: {'; '.join(reasons)}."
+                )
+            return chosen
+        refusals = []
+        for candidate in self.backends:
+            reasons = candidate.why_not(*args, **kwargs)
+            if not reasons:
+                return candidate
+            refusals.append(f"{candidate.name}: {'; '.join(reasons)}")
+        raise DataError(f"No backend of op {self.name} can run on these inputs. {'. '.join(refusals)}.")
+
+    def __call__(self, *args: Any, backend: str | None = None, **kwargs: Any) -> Any:
+        return self.select(*args, backend=backend, **kwargs).run(*args, **kwargs)
+
+    def __repr__(self) -> str:
+        return f"Op({self.name}: {', '.join(b.name for b in self.backends)})"
+
+
+_stack: ContextVar[tuple[tuple[str, str], ...]] = ContextVar("structkd_backends", default=())
+
+
+@contextmanager
+def use_backend(op: Op | str, name: str) -> Iterator[None]:
+    """Force backend `name` of `op` (an `Op`, its name, or `*`) inside the block; the innermost block wins."""
+    choice = (op.name if isinstance(op, Op) else op, name)
+    _check(*choice)
+    token = _stack.set((*_stack.get(), choice))
+    try:
+        yield
+    finally:
+        _stack.reset(token)
+
+
+def _forced(op: Op) -> str | None:
+    """What the innermost block, or else the environment, asks of this op."""
+    for target, name in (*reversed(_stack.get()), *reversed(_environment(os.environ.get(ENV, "")))):
+        if target == op.name or (target == "*" and op.find(name)):
+            return name
+    return None
+
+
+@lru_cache(maxsize=8)
+def _environment(text: str) -> tuple[tuple[str, str], ...]:
+    """`a=x,b=y` as pairs; what comes later wins, as an inner block does."""
+    choices = []
+    for entry in filter(None, (part.strip() for part in text.split(","))):
+        target, sign, name = (part.strip() for part in entry.partition("="))
+        if not (target and sign and name):
+            raise ConfigError(f"{ENV} holds '{entry}'; expected op=backend pairs, such as 'spmm=gather,*=reference'.")
+        _check(target, name)
+        choices.append((target, name))
+    return tuple(choices)
+
+
+def _check(target: str, name: str) -> None:
+    if target == "*":
+        if not any(op.find(name) for op in OPS.values()):
+            names = {b.name for op in OPS.values() for b in op.backends} | {"reference"}
+            raise ConfigError(f"No op has a backend '{name}'. {nearest(name, names)}")
+    elif target not in OPS:
+        raise ConfigError(f"There is no op '{target}' whose backend could be '{name}'. {nearest(target, OPS)}")
+    elif OPS[target].find(name) is None:
+        names = [b.name for b in OPS[target].backends]
+        raise ConfigError(f"Op {target} has no backend '{name}'. {nearest(name, names)}")

@@ -1,0 +1,92 @@
+"""What makes up the batches of an epoch: a function of (seed, epoch), whatever was run before."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Sampler
+
+from structkd.errors import ConfigError
+
+
+def seeded(*key: int) -> torch.Generator:
+    """A generator of its own for each key; neighbouring keys give unrelated streams."""
+    state = int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0] >> np.uint64(1))
+    return torch.Generator().manual_seed(state)
+
+
+@dataclass(frozen=True)
+class Part:
+    """What one process takes of one global batch.
+
+    Attributes:
+        picks: for each pool, this process's positions in it.
+        sizes: for each pool, the size of the global batch.
+        share: this process's part of the first pool's batch, times the number of processes; 1 when parts are equal.
+        key: (seed, epoch, batch, rank), for whatever else the batch draws.
+    """
+
+    picks: tuple[Tensor, ...]
+    sizes: tuple[int, ...]
+    share: float
+    key: tuple[int, int, int, int]
+
+
+class EpochPlan(Sampler[Part]):
+    """Splits one or more pools of elements into the same number of shuffled batches, anew in each epoch.
+
+    Every epoch is a pass over all elements. Batches of a pool differ by one element at most: a small last batch
+    would weigh its few elements more than all others, and batch normalisation fails on a single row. A
+    global batch is then cut into `world_size` contiguous parts, again equal up to one element.
+
+    Args:
+        pools: number of elements in each pool.
+        num_batches: batches an epoch.
+        seed, rank, world_size: see the loaders.
+        keep: elements of the first pool that an epoch uses; the rest of the permutation is dropped.
+    """
+
+    def __init__(
+        self,
+        pools: Sequence[int],
+        num_batches: int,
+        seed: int = 0,
+        rank: int = 0,
+        world_size: int = 1,
+        keep: int | None = None,
+    ) -> None:
+        if not 0 <= rank < world_size:
+            raise ConfigError(f"rank={rank} of world_size={world_size}: expected a rank from 0 to {world_size - 1}.")
+        self.pools, self.num_batches = tuple(pools), num_batches
+        self.keeps = (pools[0] if keep is None else keep, *pools[1:])
+        self.seed, self.rank, self.world_size = seed, rank, world_size
+        self.epoch = 0
+        smallest = min(self.keeps) // num_batches
+        if smallest < world_size:
+            raise ConfigError(
+                f"A batch would hold {smallest} of {min(self.keeps)} elements, fewer than the {world_size} processes "
+                "it is shared by; choose a larger batch_size."
+            )
+
+    def set_epoch(self, epoch: int) -> None:
+        """The epoch (0-based) that the next iteration draws; without it each iteration takes the next epoch."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return self.num_batches
+
+    def __iter__(self) -> Iterator[Part]:
+        epoch, self.epoch = self.epoch, self.epoch + 1
+        generator = seeded(self.seed, epoch)
+        batches = [
+            torch.randperm(size, generator=generator)[:keep].tensor_split(self.num_batches)
+            for size, keep in zip(self.pools, self.keeps, strict=True)
+        ]
+        for number, whole in enumerate(zip(*batches, strict=True)):
+            picks = tuple(batch.tensor_split(self.world_size)[self.rank] for batch in whole)
+            share = picks[0].numel() * self.world_size / whole[0].numel()
+            yield Part(picks, tuple(batch.numel() for batch in whole), share, (self.seed, epoch, number, self.rank))

@@ -1,0 +1,59 @@
+"""Reading files that a person may not have, or have only half of."""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from structkd.errors import DataError
+
+
+def require_file(path: str | Path, how: str) -> Path:
+    """The path, if there is a file; else a `DataError` that names it and says how to get it."""
+    path = Path(path)
+    if not path.is_file():
+        raise DataError(f"There is no file {path}. {how}")
+    return path
+
+
+def damaged(path: Path, error: Exception, how: str = "") -> DataError:
+    """The error for a file that is there but cannot be read."""
+    reason = " ".join(str(error).split()) or type(error).__name__
+    return DataError(f"{path} cannot be read ({reason[:200]}): it is damaged, cut short or of another format. {how}".rstrip())
+
+
+def read_npz(path: str | Path, how: str) -> dict[str, Any]:
+    """The arrays of an npz file; arrays of Python objects (names) are left out, nothing is unpickled."""
+    path = require_file(path, how)
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            arrays = {}
+            for name in archive.files:
+                try:
+                    arrays[name] = archive[name]
+                except ValueError as error:
+                    if "allow_pickle" not in str(error):
+                        raise
+            return arrays
+    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
+        raise damaged(path, error, how) from error
+
+
+def read_matrix(arrays: dict[str, Any], prefix: str, path: str | Path) -> Any:
+    """The scipy CSR matrix stored as `<prefix>_data`, `_indices`, `_indptr`, `_shape`."""
+    import scipy.sparse as sp
+
+    names = [f"{prefix}_{part}" for part in ("data", "indices", "indptr", "shape")]
+    missing = [name for name in names if name not in arrays]
+    if missing:
+        raise DataError(f"{path} holds no {', '.join(missing)}; it has {', '.join(sorted(arrays))}.")
+    data, indices, indptr, shape = (arrays[name] for name in names)
+    try:
+        matrix = sp.csr_matrix((data, indices, indptr), shape=tuple(int(size) for size in shape))
+        matrix.check_format(full_check=True)
+    except ValueError as error:
+        raise damaged(Path(path), error) from error
+    return matrix

@@ -1,0 +1,75 @@
+"""NodeData: a graph under a split, and what of it training may see."""
+
+from __future__ import annotations
+
+import copy
+from functools import cached_property
+
+import torch
+from torch import Tensor
+from torch_geometric.data import Data
+
+from structkd.datasets.graphs.build import check_graph
+from structkd.datasets.graphs.protocols import Split
+from structkd.ops.sparse_features import take_rows
+
+#: Labels in the open; they stay with the full graph.
+_HIDDEN = frozenset({"x", "y", "edge_index", "n_id", "train_mask", "val_mask", "test_mask"})
+
+
+class NodeData:
+    """A graph and its split. Training reads `observed`, evaluation reads `graph`.
+
+    Args:
+        graph: `Data` with `x` [N, F] (dense or sparse CSR), `edge_index` [2, E], `y` [N] or [N, K]. Further
+            node-level tensors (positions) go with their nodes into `observed` and the batches.
+        split: global ids.
+
+    Attributes:
+        graph: the full graph with all labels.
+        split: the ids.
+    """
+
+    def __init__(self, graph: Data, split: Split) -> None:
+        self.graph = check_graph(graph, "The graph")
+        self.split = split.check(graph.x.size(0))
+
+    def train_labels(self) -> Tensor:
+        """`y` of the full graph with -1 everywhere except on the training nodes."""
+        y = torch.full_like(self.graph.y, -1)
+        y[self.split.train] = self.graph.y[self.split.train]
+        return y
+
+    @cached_property
+    def observed(self) -> Data:
+        """The graph without the held-out nodes and every edge at one of them; all of it when transductive.
+
+        `Data` with `x`, `edge_index` (rows of `observed`), `n_id` (global ids, ascending) and `y`, where only
+        training nodes have a label: validation and test labels are read from `graph`, by `n_id`.
+        """
+        graph, split = self.graph, self.split
+        nodes, labels = graph.x.size(0), self.train_labels()
+        extra = {
+            name: value
+            for name, value in graph.to_dict().items()
+            if name not in _HIDDEN and isinstance(value, Tensor) and graph.is_node_attr(name)
+        }
+        if not split.inductive:
+            return Data(x=graph.x, edge_index=graph.edge_index, y=labels, n_id=torch.arange(nodes), **extra)
+        seen = torch.ones(nodes, dtype=torch.bool)
+        seen[split.ind] = False
+        n_id = seen.nonzero().view(-1)
+        row = torch.full((nodes,), -1)
+        row[n_id] = torch.arange(n_id.numel())
+        edges = graph.edge_index
+        edges = row[edges[:, seen[edges[0]] & seen[edges[1]]]]
+        extra = {name: value[n_id] for name, value in extra.items()}
+        return Data(x=take_rows(graph.x, n_id), edge_index=edges, y=labels[n_id], n_id=n_id, **extra)
+
+    def __repr__(self) -> str:
+        sizes = {name: ids.numel() for name, ids in vars(self.split).items()}
+        return f"NodeData(nodes={self.graph.x.size(0)}, edges={self.graph.edge_index.size(1)}, {sizes})"
+
+    def to(self, device: torch.device | str) -> NodeData:
+        """The same data with the graph on another device; the ids of the split stay where they are."""
+        return NodeData(copy.copy(self.graph).to(device), self.split)

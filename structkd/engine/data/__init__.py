@@ -1,0 +1,11 @@
+"""What a config's `data` can be: a dataset, its protocol, and the batches made of them."""
+
+from structkd.engine.data.base import DataModule
+from structkd.engine.data.nodes import NodeTask
+from structkd.engine.registry import make_registry
+
+__all__ = ["DATA", "DataModule", "NodeTask"]
+
+DATA = make_registry("data", None)
+for _part in (NodeTask,):
+    DATA.register_module(module=_part)

@@ -1,0 +1,82 @@
+"""DataModule: everything a stage asks of its data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch.utils.data import DataLoader
+
+from structkd.engine.objectives import Objective
+
+
+class DataModule:
+    """A dataset under a protocol.
+
+    Attributes:
+        protocol: a sentence for tables: name, setting, how the split is drawn.
+        primary_metric: what tables lead with.
+        selection_metric: what the best epoch is chosen by; a validation metric.
+    """
+
+    protocol: str = ""
+    primary_metric: str = "test/accuracy"
+    selection_metric: str = "val/accuracy"
+
+    def setup(self, seed: int) -> None:
+        """Draw the split of this seed."""
+        raise NotImplementedError
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """Arguments that models take from the data where a config leaves them out (`in_channels`, ...)."""
+        raise NotImplementedError
+
+    def objective(self) -> Objective:
+        """The supervised objective where a config names none."""
+        raise NotImplementedError
+
+    def train_loader(self, config: Mapping[str, Any] | None, where: str, seed: int, rank: int, world_size: int) -> DataLoader:
+        """Batches for training; labels of anything but training elements are not in them."""
+        raise NotImplementedError
+
+    def eval_loader(self, split: str) -> DataLoader:
+        """Batches to evaluate on: `split` is "val" or "test"; no label of the other one is in them."""
+        raise NotImplementedError
+
+    def metrics(self) -> list[Any]:
+        """The metrics of the evaluation."""
+        raise NotImplementedError
+
+    def observed_batches(self) -> Iterator[Any]:
+        """The whole of what a teacher may see, in batches, for its stored outputs."""
+        raise NotImplementedError
+
+    @property
+    def observed_graph(self) -> Any:
+        """`n_id` and `edge_index` of everything observed, for the record of the stored outputs."""
+        raise NotImplementedError
+
+    def example(self) -> Any:
+        """A small batch a model can be run, exported and timed on."""
+        raise NotImplementedError
+
+    def latency(self, model: Any, adapter: Any) -> dict[str, Any]:
+        """Milliseconds for a few batch sizes, `{"128": {"fetch": ..., "compute": ...}}`; empty when not measured."""
+        return {}
+
+
+class _Batches(list[Any]):
+    """A list with the metadata attribute that mmengine looks for."""
+
+    metainfo: dict[str, Any] = {}
+
+
+def fixed_batches(batches: Sequence[Any]) -> DataLoader:
+    """A loader that gives ready-made batches in order, and draws nothing from the global random generator."""
+    return DataLoader(_Batches(batches), batch_size=None, collate_fn=_itself, generator=torch.Generator())
+
+
+def _itself(batch: Any) -> Any:
+    return batch

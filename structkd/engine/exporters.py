@@ -1,0 +1,135 @@
+"""The export formats: each writes its file and returns a way to run what was written."""
+
+from __future__ import annotations
+
+import copy
+import io
+import logging
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.export import Dim
+
+from structkd.engine.files import atomic_torch_save, atomic_write_bytes
+from structkd.errors import ConfigError
+
+Inputs = tuple[Tensor, ...]
+Outputs = dict[str, Tensor]
+Run = Callable[[Inputs], Outputs]
+
+
+def write_state_dict(model: nn.Module, inputs: Inputs, names: list[str], outputs: list[str], path: Path) -> Run:
+    atomic_torch_save({key: value.clone() for key, value in model.state_dict().items()}, path)
+    again = copy.deepcopy(model)
+    for tensor in again.state_dict().values():
+        tensor.zero_()  # so that the outputs can only come from the file
+    again.load_state_dict(torch.load(path, weights_only=True))
+    return _runner(again)
+
+
+def write_program(model: nn.Module, inputs: Inputs, names: list[str], outputs: list[str], path: Path) -> Run:
+    with _tracing(model, "torch.export"):
+        program = torch.export.export(model, inputs, dynamic_shapes=_dynamic_shapes(inputs))
+    buffer = io.BytesIO()
+    torch.export.save(program, buffer)
+    atomic_write_bytes(path, buffer.getbuffer())
+    return _runner(torch.export.load(path).module())
+
+
+def write_onnx(model: nn.Module, inputs: Inputs, names: list[str], outputs: list[str], path: Path) -> Run:
+    with _tracing(model, "torch.onnx.export"):
+        program = torch.onnx.export(
+            model,
+            inputs,
+            dynamo=True,
+            dynamic_shapes=_dynamic_shapes(inputs),
+            input_names=names,
+            output_names=outputs,
+            verbose=False,
+        )
+    if program is None:
+        raise ConfigError(f"torch.onnx.export gave nothing for {type(model).__name__}.")
+    atomic_write_bytes(path, program.model_proto.SerializeToString())
+
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+
+    def run(case: Inputs) -> Outputs:
+        feed = {name: tensor.numpy() for name, tensor in zip(names, case)}
+        return dict(zip(outputs, map(torch.from_numpy, session.run(outputs, feed))))
+
+    return run
+
+
+def _runner(model: nn.Module) -> Run:
+    def run(case: Inputs) -> Outputs:
+        with torch.no_grad():
+            return named_outputs(model(*case))
+
+    return run
+
+
+@contextmanager
+def _tracing(model: nn.Module, exporter: str) -> Iterator[None]:
+    """Without gradients and the exporters' chatter; whatever an exporter raises becomes one readable error."""
+    chatter = logging.getLogger("torch.onnx")
+    level = chatter.level
+    chatter.setLevel(logging.ERROR)
+    try:
+        with torch.no_grad(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    except Exception as error:
+        first = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+        raise ConfigError(
+            f"{exporter} cannot trace {type(model).__name__}: {type(error).__name__}: {first.strip()[:300]} "
+            "Its weights can still be exported (format state_dict)."
+        ) from error
+    finally:
+        chatter.setLevel(level)
+
+
+def named_outputs(value: Any, prefix: str = "") -> Outputs:
+    """The tensors of a model's output by name: "logits" for a lone tensor, otherwise keys and positions with dots."""
+    if isinstance(value, Tensor):
+        return {prefix or "logits": value}
+    if isinstance(value, Mapping):
+        items: Iterator[tuple[Any, Any]] = iter(value.items())
+    elif isinstance(value, (list, tuple)):
+        items = iter(enumerate(value))
+    else:
+        raise ConfigError(f"Only tensors can be exported, and the model's output '{prefix}' is a {type(value).__name__}.")
+    named: Outputs = {}
+    for key, item in items:
+        named |= named_outputs(item, f"{prefix}.{key}" if prefix else str(key))
+    return named
+
+
+def is_edge_list(tensor: Tensor) -> bool:
+    return tensor.dim() == 2 and tensor.size(0) == 2 and not tensor.is_floating_point()
+
+
+def free_sizes(tensor: Tensor, index: int, inputs: Inputs) -> dict[int, str]:
+    """Dimension -> name, for the dimensions of an input that vary from call to call."""
+    if is_edge_list(tensor):
+        return {1: "edges"}
+    if index == 0 or (tensor.dim() and tensor.size(0) == inputs[0].size(0)):
+        return {0: "elements"}
+    return {}
+
+
+def _dynamic_shapes(inputs: Inputs) -> tuple[dict[int, Any], ...]:
+    dims = {name: Dim(name) for name in ("elements", "edges")}
+    return tuple(
+        {dim: dims[name] for dim, name in free_sizes(tensor, index, inputs).items()}
+        for index, tensor in enumerate(inputs)
+    )
+
+
+WRITERS = {"state_dict": write_state_dict, "export": write_program, "onnx": write_onnx}

@@ -1,0 +1,56 @@
+"""Objectives: the supervised loss of a task and what it predicts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from structkd.errors import DataError
+from structkd.structure import Structure
+
+__all__ = ["NodeClassification", "Objective"]
+
+
+class Objective:
+    """Base of every objective; `reads` names the fields it needs of the student."""
+
+    reads: frozenset[str] = frozenset({"logits"})
+
+    def loss(self, structure: Structure, batch: Any) -> dict[str, Tensor]:
+        """Named scalar losses on what the batch has labels for."""
+        raise NotImplementedError
+
+    def predict(self, structure: Structure, batch: Any) -> list[dict[str, Any]]:
+        """One dict a sample with what the metrics read."""
+        raise NotImplementedError
+
+
+class NodeClassification(Objective):
+    """Cross entropy on the labelled nodes (y >= 0), or binary cross entropy when `y` is [N, K] 0/1 floats.
+
+    The batch's `label_scale` makes the sum over labelled rows an unbiased estimate of the mean over all
+    labelled nodes, so that mini-batches and processes add up to the full batch exactly.
+
+    Args:
+        label_smoothing: as in `torch.nn.functional.cross_entropy`; single-label only.
+    """
+
+    def __init__(self, label_smoothing: float = 0.0) -> None:
+        self.label_smoothing = label_smoothing
+
+    def loss(self, structure: Structure, batch: Any) -> dict[str, Tensor]:
+        logits, y = structure.logits, batch.y
+        if logits.size(0) != y.size(0):
+            raise DataError(f"The model gave {logits.size(0)} rows of logits for {y.size(0)} nodes.")
+        if y.dim() == 2:
+            rows = y[:, 0] >= 0
+            total = F.binary_cross_entropy_with_logits(logits[rows], y[rows].to(logits), reduction="sum")
+            return {"task": total * batch.label_scale / y.size(1)}
+        rows = y >= 0
+        total = F.cross_entropy(logits[rows], y[rows], reduction="sum", label_smoothing=self.label_smoothing)
+        return {"task": total * batch.label_scale}
+
+    def predict(self, structure: Structure, batch: Any) -> list[dict[str, Any]]:
+        return [{"logits": structure.logits, "y": batch.y, "splits": batch.splits}]

@@ -1,0 +1,80 @@
+"""Registries filled from the packages' public names, so that no part carries a framework decorator."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+from mmengine.registry import DATASETS as MM_DATASETS
+from mmengine.registry import HOOKS as MM_HOOKS
+from mmengine.registry import METRICS as MM_METRICS
+from mmengine.registry import MODELS as MM_MODELS
+from mmengine.registry import Registry
+
+from structkd.errors import ConfigError, nearest
+
+SCOPE = "structkd"
+
+
+def make_registry(name: str, parent: Registry | None, *packages: str) -> Registry:
+    """A registry that holds the public names (`__all__`) of `packages`."""
+    registry = Registry(name, parent=parent, scope=SCOPE, locations=["structkd.engine"])
+    for package in packages:
+        module = importlib.import_module(package)
+        for public in getattr(module, "__all__", ()):
+            part = getattr(module, public)
+            if callable(part):
+                registry.register_module(name=public, module=part, force=True)
+    return registry
+
+
+MODELS = make_registry("model", MM_MODELS, "structkd.models")
+ADAPTERS = make_registry("adapter", None, "structkd.adapters")
+DISTILLERS = make_registry("distiller", None, "structkd.distillers")
+DATASETS = make_registry("dataset", MM_DATASETS, "structkd.datasets")
+HOOKS = make_registry("hook", MM_HOOKS, "structkd.engine.hooks")
+METRICS = make_registry("metric", MM_METRICS, "structkd.engine.metrics")
+OBJECTIVES = make_registry("objective", None, "structkd.engine.objectives")
+
+
+def build(registry: Registry, config: Mapping[str, Any], where: str, **defaults: Any) -> Any:
+    """Build `config["type"]` with the config's other keys as arguments.
+
+    Args:
+        registry: where the type is looked up.
+        config: `type` and arguments; arguments in it win over `defaults`.
+        where: the config path, for the error message.
+        defaults: arguments that are passed only where the type accepts them (a model's `in_channels`).
+
+    Raises:
+        ConfigError: no or unknown `type`, an argument that the type does not know, or one it needs and misses.
+    """
+    if not isinstance(config, Mapping) or "type" not in config:
+        raise ConfigError(f"{where} must be a dict with a 'type', got {config!r}.")
+    arguments = dict(config)
+    name = arguments.pop("type")
+    part = registry.get(name) if isinstance(name, str) else name
+    if part is None:
+        known = [*registry.module_dict, *(registry.parent.module_dict if registry.parent else ())]
+        raise ConfigError(f"{where}.type is '{name}', which is no known {registry.name}. {nearest(name, known)}")
+    parameters = inspect.signature(part).parameters
+    open_ended = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+    for key in arguments:
+        if key not in parameters and not open_ended:
+            raise ConfigError(f"{where}.{key}: {name} takes no argument '{key}'. {nearest(key, parameters)}")
+    for key, value in defaults.items():
+        if key in parameters:
+            arguments.setdefault(key, value)
+    for key, parameter in parameters.items():
+        needed = parameter.default is parameter.empty and parameter.kind in (
+            parameter.POSITIONAL_OR_KEYWORD,
+            parameter.KEYWORD_ONLY,
+        )
+        if needed and key not in arguments:
+            raise ConfigError(f"{where}: {name} needs the argument '{key}', which the config does not give.")
+    try:
+        return part(**arguments)
+    except TypeError as error:
+        raise ConfigError(f"{where}: {name} could not be built: {error}") from error

@@ -1,0 +1,57 @@
+"""Loading a trained student by config and checkpoint, for testing and export."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.config import Config
+from torch import nn
+
+from structkd.engine.checkpoint import load
+from structkd.engine.experiment import build_data
+from structkd.engine.stages import STUDENT_FORMAT, StageRun, load_student_weights
+from structkd.engine.task import DistillTask
+from structkd.errors import CheckpointError, ConfigError, nearest
+
+
+def open_stage(config: Config, checkpoint: str | Path, stage: str | None = None, seed: int | None = None) -> StageRun:
+    """The stage a checkpoint belongs to, with the data of its seed.
+
+    Args:
+        stage, seed: override what the checkpoint says; both are needed for a file that does not say.
+    """
+    state = load(checkpoint)
+    meta = state if state.get("format") == STUDENT_FORMAT else state.get("meta", {})
+    name = stage or meta.get("stage") or Path(checkpoint).resolve().parent.name
+    if name not in config.stages:
+        raise ConfigError(f"{checkpoint} gives no known stage; name one with --stage. {nearest(name, config.stages)}")
+    seed = meta.get("seed", 0) if seed is None else seed
+    data = build_data(config)
+    data.setup(seed)
+    return StageRun(name, config.stages[name], data, seed, Path(checkpoint).resolve().parent.parent, config)
+
+
+def load_student(
+    config: Config, checkpoint: str | Path, stage: str | None = None
+) -> tuple[nn.Module, tuple[torch.Tensor, ...]]:
+    """The bare student in eval mode and the tensors to call it with."""
+    run = open_stage(config, checkpoint, stage)
+    model = run.build_model()
+    load_student_weights(model, checkpoint)
+    adapter: Any = run.build_adapter()
+    example = run.data.example()
+    inputs = tuple(example[name] for name in adapter.inputs)
+    if not all(isinstance(tensor, torch.Tensor) for tensor in inputs):
+        raise CheckpointError(f"The stage '{run.name}' is called with {adapter.inputs}; only tensors can be exported.")
+    return model.eval(), inputs
+
+
+def test_student(config: Config, checkpoint: str | Path, stage: str | None = None, seed: int | None = None) -> dict[str, Any]:
+    """The test metrics of a checkpoint."""
+    run = open_stage(config, checkpoint, stage, seed)
+    model = run.build_model()
+    load_student_weights(model, checkpoint)
+    task = DistillTask(model, run.build_adapter(), run.data.objective())
+    return {"stage": run.name, "seed": run.seed, "metrics": run.evaluate(task)}

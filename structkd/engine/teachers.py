@@ -1,0 +1,136 @@
+"""Teachers as a task meets them: for a batch they give a Structure, and they are never trained."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch_geometric.data import Data
+
+from structkd.adapters import Adapter
+from structkd.errors import DataError, WiringError
+from structkd.structure import Structure
+
+
+class Teacher:
+    """Base: `provides` tells which fields a batch's Structure will hold."""
+
+    provides: frozenset[str] = frozenset()
+
+    def __call__(self, batch: Data) -> Structure:
+        raise NotImplementedError
+
+    def prepare(self, distiller_prepare: Callable[[Structure], Structure]) -> None:
+        """Let a distiller add what it computes once from the whole teacher structure."""
+
+    def after_step(self, student: nn.Module) -> None:
+        """Called after each optimiser step (momentum teachers follow the student here)."""
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """What must be saved to resume; nothing for frozen teachers."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        """Put back what `state_dict` gave."""
+
+
+class StoredTeacher(Teacher):
+    """Outputs computed once over everything observed, looked up by global element id.
+
+    Args:
+        structure: the outputs with `n_id` [N] (global ids, any order, each at most once).
+    """
+
+    def __init__(self, structure: Structure) -> None:
+        ids = structure.n_id
+        if ids.unique().numel() != ids.numel():
+            raise DataError("The stored teacher outputs hold some element ids (n_id) more than once.")
+        self.structure = structure
+        self._row = torch.full((int(ids.max()) + 1 if ids.numel() else 0,), -1, dtype=torch.long)
+        self._row[ids] = torch.arange(ids.numel())
+        self._whole: tuple[Tensor, Structure] | None = None
+
+    @property
+    def provides(self) -> frozenset[str]:  # type: ignore[override]
+        return self.structure.provides
+
+    def prepare(self, distiller_prepare: Callable[[Structure], Structure]) -> None:
+        self.structure = distiller_prepare(self.structure)
+
+    def __call__(self, batch: Data) -> Structure:
+        ids = batch.n_id
+        device = ids.device
+        if ids.numel() == self.structure.n_id.numel() and torch.equal(ids.cpu(), self.structure.n_id):
+            # The whole structure in its own order: no row is copied, and its edges stay in place.
+            if self._whole is None or self._whole[0].device != device:
+                self._whole = (ids, self.structure.to(device) if device.type != "cpu" else self.structure)
+            return self._whole[1]
+        cpu_ids = ids.cpu()
+        if cpu_ids.numel() and int(cpu_ids.max()) >= self._row.numel():
+            raise DataError(self._unknown(cpu_ids[cpu_ids >= self._row.numel()]))
+        rows = self._row[cpu_ids]
+        if bool((rows < 0).any()):
+            raise DataError(self._unknown(cpu_ids[rows < 0]))
+        return self.structure.select(rows).to(device)
+
+    @staticmethod
+    def _unknown(ids: Tensor) -> str:
+        return (
+            f"The batch holds elements the teacher was never run on (n_id {ids[:5].tolist()}"
+            f"{', ...' if ids.numel() > 5 else ''}): held-out elements must not reach distillation."
+        )
+
+
+class LiveTeacher(Teacher):
+    """A model that runs on every batch, in eval mode and without gradients.
+
+    Args:
+        model: the teacher; its parameters and buffers never change unless `momentum` is given.
+        adapter: reads it.
+        momentum: the teacher starts as given and follows the student, `t <- m t + (1 - m) s`, after each step
+            (buffers are copied); the student must have the same parameters.
+    """
+
+    def __init__(self, model: nn.Module, adapter: Adapter, momentum: float | None = None) -> None:
+        self.model = model.eval().requires_grad_(False)
+        self.adapter = adapter
+        self.momentum = momentum
+        self.provides = adapter.provides
+        self._preparations: list[Callable[[Structure], Structure]] = []
+        adapter.check(model)
+
+    def prepare(self, distiller_prepare: Callable[[Structure], Structure]) -> None:
+        self._preparations.append(distiller_prepare)
+
+    def __call__(self, batch: Data) -> Structure:
+        self.model.to(_device(batch)).eval()
+        with torch.no_grad():
+            structure = self.adapter(self.model, batch)
+        for prepare in self._preparations:
+            structure = prepare(structure)
+        return structure
+
+    @torch.no_grad()
+    def after_step(self, student: nn.Module) -> None:
+        if self.momentum is None:
+            return
+        mine, theirs = dict(self.model.named_parameters()), dict(student.named_parameters())
+        if mine.keys() != theirs.keys():
+            raise WiringError("A momentum teacher needs a student with the same parameters.")
+        for name, parameter in mine.items():
+            parameter.lerp_(theirs[name].to(parameter), 1 - self.momentum)
+        for own, buffer in zip(self.model.buffers(), student.buffers()):
+            own.copy_(buffer)
+
+    def state_dict(self) -> dict[str, Tensor]:
+        return self.model.state_dict() if self.momentum is not None else {}
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        if self.momentum is not None:
+            self.model.load_state_dict(state)
+
+
+def _device(batch: Any) -> torch.device:
+    return next(value.device for value in batch.to_dict().values() if isinstance(value, Tensor))

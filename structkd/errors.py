@@ -1,0 +1,38 @@
+"""Errors that say what is wrong, where, and what was expected."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class StructkdError(ValueError):
+    """Base of every error that a person's input can cause."""
+
+
+class DataError(StructkdError):
+    """A data file or tensor is missing, damaged or out of range."""
+
+
+class ConfigError(StructkdError):
+    """A config holds an unknown key, type or value."""
+
+
+class WiringError(StructkdError):
+    """Two parts do not fit: a field nobody provides, a module path that matches nothing."""
+
+
+class CheckpointError(StructkdError):
+    """A checkpoint or cache is damaged or belongs to something else."""
+
+
+def nearest(name: str, options: Iterable[str]) -> str:
+    """A sentence that lists the options closest to `name`, or all of them when none is close."""
+    options = sorted(str(option) for option in options)
+    if not options:
+        return "There is nothing to choose from."
+    close = difflib.get_close_matches(str(name), options, n=5, cutoff=0.5)
+    if close:
+        return "Nearest: " + ", ".join(close) + "."
+    shown = ", ".join(options[:20])
+    return f"Available: {shown}{', ...' if len(options) > 20 else ''}."

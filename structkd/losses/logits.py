@@ -1,0 +1,51 @@
+"""Divergence between two sets of class scores."""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from structkd.errors import ConfigError, DataError
+
+
+def kl_divergence(
+    z_s: Tensor,
+    z_t: Tensor,
+    tau: float = 1.0,
+    weight: Tensor | None = None,
+    reduction: str = "batchmean",
+    scale_tau2: bool = False,
+) -> Tensor:
+    r"""Kullback-Leibler divergence of the student's class distribution from the teacher's, in log space.
+
+    .. math:: KL_i = \sum_k p_t[i, k] (\log p_t[i, k] - \log p_s[i, k]), \quad p = softmax(z / \tau)
+
+    Zero when the distributions are equal. Both sides stay logarithms until the last product, so that logits far
+    apart give neither NaN nor infinity.
+
+    Args:
+        z_s, z_t: [..., K] logits of student and teacher; every dimension but the last counts rows.
+        tau: temperature of both sides.
+        weight: [...] weight of each row, or None for 1.
+        reduction: "batchmean" is the sum over rows divided by their number (not by the sum of the weights; 0 without
+            rows), "none" is one value a row.
+        scale_tau2: multiply by tau^2, which keeps the gradient's size independent of tau (Hinton et al., "Distilling
+            the Knowledge in a Neural Network", 2015). The GNN-to-MLP papers do not.
+
+    Raises:
+        DataError: the shapes differ.
+        ConfigError: unknown reduction, or tau that is not positive.
+    """
+    if z_s.shape != z_t.shape:
+        raise DataError(f"Student logits have shape {tuple(z_s.shape)}, teacher logits {tuple(z_t.shape)}; expected one.")
+    if reduction not in ("batchmean", "none"):
+        raise ConfigError(f"reduction is '{reduction}'; expected 'batchmean' or 'none'.")
+    if tau <= 0:
+        raise ConfigError(f"tau is {tau}; a temperature is positive.")
+    log_p_s, log_p_t = F.log_softmax(z_s / tau, dim=-1), F.log_softmax(z_t / tau, dim=-1)
+    rows = F.kl_div(log_p_s, log_p_t, reduction="none", log_target=True).sum(-1)
+    if weight is not None:
+        rows = rows * weight
+    if scale_tau2:
+        rows = rows * tau**2
+    return rows if reduction == "none" else rows.sum() / max(rows.numel(), 1)

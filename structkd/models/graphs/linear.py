@@ -1,0 +1,38 @@
+"""Linear layers that also take sparse features, and the norm layers models name by a word."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from structkd.errors import ConfigError, nearest
+from structkd.ops import sparse_features
+
+NORMS: dict[str, type[nn.Module]] = {"none": nn.Identity, "batch": nn.BatchNorm1d, "layer": nn.LayerNorm}
+
+
+class Linear(nn.Linear):
+    """`nn.Linear` whose input [N, in_features] may also be a sparse CSR tensor (bag-of-words features)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return sparse_features.linear(x, self.weight, self.bias)
+
+
+def make_norm(kind: str, channels: int) -> nn.Module:
+    """The norm layer called `kind` ("none", "batch" or "layer") over `channels` features.
+
+    "none" is an `nn.Identity`, so that a tap on a norm exists in every model and adds no key to its state dict.
+    Errors: `ConfigError` for any other word.
+    """
+    if kind not in NORMS:
+        raise ConfigError(f"norm='{kind}' is not a norm layer. {nearest(kind, NORMS)}")
+    norm = NORMS[kind]
+    return nn.Identity() if norm is nn.Identity else norm(channels)
+
+
+def reset(*modules: nn.Module) -> None:
+    """Call `reset_parameters` of every module that has one; containers are entered."""
+    for module in modules:
+        if hasattr(module, "reset_parameters"):
+            module.reset_parameters()
+        else:
+            reset(*module.children())

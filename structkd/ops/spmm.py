@@ -1,0 +1,140 @@
+"""Sparse times dense, and its dual: what a graph layer does forward, and what it owes backward.
+
+`spmm` sums features along edges, `edge_dot` compares features across edges. Each is the other's derivative,
+
+    d spmm(v, x) / dx  -> spmm of the transpose,     d spmm(v, x) / dv      -> edge_dot(g, x),
+    d edge_dot(a, b) / da -> spmm(g, b),             d edge_dot(a, b) / db  -> spmm of the transpose,
+
+so two products and the cached transpose give gradients of every order, and none of them holds [E, C].
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.autograd import Function
+
+from structkd.backends import Backend, Op
+from structkd.errors import DataError
+from structkd.ops.csr import CSR
+from structkd.ops.precision import accumulator
+
+
+def spmm(csr: CSR, x: Tensor, value: Tensor | None = None, *, backend: str | None = None) -> Tensor:
+    """Sum features along edges: out[d] = sum over edges s -> d of value * x[s].
+
+    Args:
+        csr: the edges.
+        x: [num_src, C] floating point; half and bfloat16 are summed in float32.
+        value: [E] weights in the order of the edge list that `csr` was built from; they replace `csr.value`
+            and get a gradient. Default: `csr.value`, a constant, or else ones.
+        backend: `csr` (torch's compressed row product) or `gather` (the reference; holds [E, C]).
+
+    Returns:
+        [num_dst, C] in the dtype of `x`; zero for a target without edges.
+    """
+    _check_rows("x", x, csr.shape[1], csr)
+    if value is not None and (value.shape != (csr.num_edges,) or value.device != csr.device):
+        raise DataError(
+            f"value has shape {tuple(value.shape)} on {value.device}; expected [{csr.num_edges}] on {csr.device}, "
+            "one weight an edge."
+        )
+    return SPMM(csr, x, value, backend=backend)
+
+
+def edge_dot(csr: CSR, a: Tensor, b: Tensor, *, backend: str | None = None) -> Tensor:
+    """Compare features across edges: out[e] = <a[d], b[s]> for each edge e = (s -> d).
+
+    Args:
+        csr: the edges; `csr.value` plays no part.
+        a: [num_dst, C] floating point; half and bfloat16 are summed in float32.
+        b: [num_src, C].
+        backend: `csr` (torch's sampled product) or `gather` (the reference; holds [E, C]).
+
+    Returns:
+        [E] in the order of the edge list that `csr` was built from, in the common dtype of `a` and `b`.
+    """
+    _check_rows("a", a, csr.shape[0], csr)
+    _check_rows("b", b, csr.shape[1], csr)
+    if a.size(1) != b.size(1):
+        raise DataError(f"a has {a.size(1)} features and b has {b.size(1)}; expected as many.")
+    return EDGE_DOT(csr, a, b, backend=backend)
+
+
+def _check_rows(name: str, x: Tensor, rows: int, csr: CSR) -> None:
+    if x.dim() != 2 or x.size(0) != rows or x.device != csr.device:
+        raise DataError(
+            f"{name} has shape {tuple(x.shape)} on {x.device}; expected [{rows}, C] on {csr.device} for {csr}."
+        )
+
+
+class _Spmm(Function):
+    @staticmethod
+    def forward(ctx, csr: CSR, x: Tensor, value: Tensor | None) -> Tensor:
+        ctx.csr = csr
+        # The features are needed only where the weights learn, the weights only where they were given.
+        learns = ctx.needs_input_grad[2]
+        ctx.save_for_backward(x if learns else None, value)
+        with torch.autocast(x.device.type, enabled=False):
+            return csr.matrix(x.dtype, value) @ x.contiguous()
+
+    @staticmethod
+    def backward(ctx, grad: Tensor):
+        x, value = ctx.saved_tensors
+        grad_x = _Spmm.apply(ctx.csr.t(), grad, value) if ctx.needs_input_grad[1] else None
+        grad_value = _EdgeDot.apply(ctx.csr, grad, x) if ctx.needs_input_grad[2] else None
+        return None, grad_x, grad_value
+
+
+class _EdgeDot(Function):
+    @staticmethod
+    def forward(ctx, csr: CSR, a: Tensor, b: Tensor) -> Tensor:
+        ctx.csr = csr
+        ctx.save_for_backward(a, b)
+        pattern = csr.matrix(a.dtype)
+        with torch.autocast(a.device.type, enabled=False):
+            dots = torch.sparse.sampled_addmm(pattern, a.contiguous(), b.contiguous().t(), beta=0.0).values()
+        return torch.empty_like(dots).index_copy_(0, csr.eid, dots)
+
+    @staticmethod
+    def backward(ctx, grad: Tensor):
+        a, b = ctx.saved_tensors
+        grad_a = _Spmm.apply(ctx.csr, b, grad) if ctx.needs_input_grad[1] else None
+        grad_b = _Spmm.apply(ctx.csr.t(), a, grad) if ctx.needs_input_grad[2] else None
+        return None, grad_a, grad_b
+
+
+def _spmm_csr(csr: CSR, x: Tensor, value: Tensor | None = None) -> Tensor:
+    dtype = accumulator(x)
+    value = None if value is None else value.to(dtype)
+    return _Spmm.apply(csr, x.to(dtype), value).to(x.dtype)
+
+
+def _spmm_gather(csr: CSR, x: Tensor, value: Tensor | None = None) -> Tensor:
+    dtype = accumulator(x)
+    weight = csr.value if value is None else value[csr.eid]
+    messages = x.to(dtype)[csr.col]
+    if weight is not None:
+        messages = messages * weight.to(dtype)[:, None]
+    return messages.new_zeros(csr.shape[0], x.size(1)).index_add(0, csr.row, messages).to(x.dtype)
+
+
+def _edge_dot_csr(csr: CSR, a: Tensor, b: Tensor) -> Tensor:
+    dtype = accumulator(a, b)
+    return _EdgeDot.apply(csr, a.to(dtype), b.to(dtype)).to(torch.promote_types(a.dtype, b.dtype))
+
+
+def _edge_dot_gather(csr: CSR, a: Tensor, b: Tensor) -> Tensor:
+    dtype = accumulator(a, b)
+    dots = (a.to(dtype)[csr.row] * b.to(dtype)[csr.col]).sum(1)
+    return torch.zeros_like(dots).index_copy(0, csr.eid, dots).to(torch.promote_types(a.dtype, b.dtype))
+
+
+def _no_csr_product(csr: CSR | None = None, *tensors: Tensor | None) -> list[str]:
+    if csr is not None and csr.device.type not in ("cpu", "cuda"):
+        return [f"torch has no compressed row product on {csr.device.type}"]
+    return []
+
+
+SPMM = Op("spmm", [Backend("csr", _spmm_csr, _no_csr_product), Backend("gather", _spmm_gather)])
+EDGE_DOT = Op("edge_dot", [Backend("csr", _edge_dot_csr, _no_csr_product), Backend("gather", _edge_dot_gather)])

@@ -1,0 +1,43 @@
+"""Evaluate a checkpoint on the test data of its config.
+
+    python tools/test.py CONFIG work_dirs/NAME/seed_0/ffg2m/student.pth
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+
+from mmengine.config import DictAction
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("config")
+    parser.add_argument("checkpoint", help="student.pth or last.pth of a stage")
+    parser.add_argument("--stage", help="stage the checkpoint belongs to (default: what the file says)")
+    parser.add_argument("--seed", type=int, help="seed of the split (default: what the file says)")
+    parser.add_argument("--cfg-options", nargs="+", action=DictAction, default={})
+    parser.add_argument("--json", help="also write the result to this file")
+    args = parser.parse_args()
+    from structkd.engine import load_config, test_student
+    from structkd.engine.files import atomic_write_json
+    from structkd.errors import StructkdError
+
+    try:
+        result = test_student(load_config(args.config, args.cfg_options), args.checkpoint, args.stage, args.seed)
+    except StructkdError as error:
+        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        return 2
+    for name, value in result["metrics"].items():
+        print(f"{result['stage']}  {name}  {100 * value:.2f}")
+    if args.json:
+        atomic_write_json(args.json, result)
+    else:
+        print(json.dumps(result))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,66 @@
+"""Train every stage of a config, over several seeds, and print the table.
+
+    python tools/train.py configs/graphs/compare/gnn_to_mlp_digits.py --seeds 0 1 2
+    python tools/train.py CONFIG --resume                      # take up a killed run where it stopped
+    python tools/train.py CONFIG --cfg-options stages.ffg2m.train_cfg.max_epochs=50
+    torchrun --nproc-per-node 2 tools/train.py CONFIG --launcher pytorch
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+from mmengine.config import DictAction
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("config", help="config file")
+    parser.add_argument("--work-dir", help="where everything is written (default: work_dirs/<config name>)")
+    parser.add_argument("--seeds", type=int, nargs="+", help="seeds to run, one after another (default: the config's)")
+    parser.add_argument(
+        "--resume",
+        nargs="?",
+        const="auto",
+        help="go on in the work dir: complete stages are skipped, a broken one goes on from its last checkpoint, "
+        "or from the checkpoint given here",
+    )
+    parser.add_argument("--amp", action="store_true", help="bfloat16 mixed precision")
+    parser.add_argument("--cfg-options", nargs="+", action=DictAction, default={}, help="override config keys: k.sub=v")
+    parser.add_argument("--launcher", choices=["none", "pytorch", "slurm", "mpi"], default="none")
+    parser.add_argument("--local_rank", "--local-rank", type=int, default=0, help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    os.environ.setdefault("LOCAL_RANK", str(args.local_rank))
+    return args
+
+
+def main() -> int:
+    args = parse_args()
+    from structkd.engine import Switches, load_config, run_experiment
+    from structkd.errors import StructkdError
+    from structkd.visualization.tables import summary_table
+
+    try:
+        config = load_config(args.config, args.cfg_options)
+        work_dir = Path(args.work_dir or config.get("work_dir") or Path("work_dirs") / Path(args.config).stem)
+        switches = Switches(
+            resume=args.resume is not None,
+            resume_from=args.resume if args.resume not in (None, "auto") else None,
+            amp=args.amp,
+            launcher=args.launcher,
+        )
+        results = run_experiment(config, work_dir, args.seeds or config.get("seeds", [0]), switches)
+    except StructkdError as error:
+        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        return 2
+    if int(os.environ.get("RANK", 0)) == 0:
+        print("\n" + summary_table(results))
+        print(f"\nResults: {work_dir / 'results.json'}    Report: python tools/report.py {work_dir}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
