@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import cache, lru_cache
-from importlib import metadata, util
+from importlib import metadata
 from typing import Any
 
 import torch
@@ -39,17 +39,14 @@ def version(package: str) -> str | None:
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
-        pass
-    if not package.isidentifier() or util.find_spec(package) is None:
-        return None
-    # One import name may come from several packages (open3d and open3d-cpu, mmcv and mmcv-lite).
-    owners = _owners().get(package)
-    return metadata.version(owners[0]) if owners else "unknown"
+        # One import name may come from several packages: open3d and open3d-cpu, mmcv and mmcv-lite.
+        owners = _owners().get(package)
+        return metadata.version(owners[0]) if owners else None
 
 
 @cache
 def _owners() -> dict[str, list[str]]:
-    return {module: list(names) for module, names in metadata.packages_distributions().items()}
+    return dict(metadata.packages_distributions())
 
 
 def devices() -> list[str]:
@@ -97,11 +94,20 @@ class Op:
         self.backends = list(backends)
         OPS[name] = self
 
-    def find(self, backend: str) -> Backend | None:
-        """The backend of that name (`reference`: the last one), or None."""
-        if backend == "reference":
-            return self.backends[-1]
-        return next((b for b in self.backends if b.name == backend), None)
+    @property
+    def names(self) -> list[str]:
+        """Names of the backends."""
+        return [backend.name for backend in self.backends]
+
+    def has(self, backend: str) -> bool:
+        """Whether a backend goes by that name."""
+        return backend == "reference" or backend in self.names
+
+    def find(self, backend: str) -> Backend:
+        """The backend of that name, `reference` being the last one; a `ConfigError` where there is none."""
+        if not self.has(backend):
+            raise ConfigError(f"Op {self.name} has no backend '{backend}'. {nearest(backend, self.names)}")
+        return self.backends[-1 if backend == "reference" else self.names.index(backend)]
 
     def select(self, *args: Any, backend: str | None = None, **kwargs: Any) -> Backend:
         """The backend that runs on these inputs.
@@ -110,12 +116,9 @@ class Op:
             ConfigError: the forced backend is unknown or cannot take the inputs.
             DataError: no backend can take the inputs.
         """
-        forced = backend or _forced(self)
-        if forced is not None:
-            chosen = self.find(forced)
-            if chosen is None:
-                names = [b.name for b in self.backends]
-                raise ConfigError(f"Op {self.name} has no backend '{forced}'. {nearest(forced, names)}")
+        choice = backend or forced(self)
+        if choice is not None:
+            chosen = self.find(choice)
             if reasons := chosen.why_not(*args, **kwargs):
                 raise ConfigError(
                     f"Backend '{chosen.name}' of op {self.name} was forced but cannot run: {'; '.join(reasons)}."
@@ -133,7 +136,7 @@ class Op:
         return self.select(*args, backend=backend, **kwargs).run(*args, **kwargs)
 
     def __repr__(self) -> str:
-        return f"Op({self.name}: {', '.join(b.name for b in self.backends)})"
+        return f"Op({self.name}: {', '.join(self.names)})"
 
 
 _stack: ContextVar[tuple[tuple[str, str], ...]] = ContextVar("structkd_backends", default=())
@@ -151,10 +154,10 @@ def use_backend(op: Op | str, name: str) -> Iterator[None]:
         _stack.reset(token)
 
 
-def _forced(op: Op) -> str | None:
+def forced(op: Op) -> str | None:
     """What the innermost block, or else the environment, asks of this op."""
     for target, name in (*reversed(_stack.get()), *reversed(_environment(os.environ.get(ENV, "")))):
-        if target == op.name or (target == "*" and op.find(name)):
+        if target == op.name or (target == "*" and op.has(name)):
             return name
     return None
 
@@ -174,11 +177,10 @@ def _environment(text: str) -> tuple[tuple[str, str], ...]:
 
 def _check(target: str, name: str) -> None:
     if target == "*":
-        if not any(op.find(name) for op in OPS.values()):
-            names = {b.name for op in OPS.values() for b in op.backends} | {"reference"}
-            raise ConfigError(f"No op has a backend '{name}'. {nearest(name, names)}")
-    elif target not in OPS:
+        if not any(op.has(name) for op in OPS.values()):
+            known = {known for op in OPS.values() for known in op.names}
+            raise ConfigError(f"No op has a backend '{name}'. {nearest(name, known)}")
+    elif target in OPS:
+        OPS[target].find(name)
+    else:
         raise ConfigError(f"There is no op '{target}' whose backend could be '{name}'. {nearest(target, OPS)}")
-    elif OPS[target].find(name) is None:
-        names = [b.name for b in OPS[target].backends]
-        raise ConfigError(f"Op {target} has no backend '{name}'. {nearest(name, names)}")

@@ -26,6 +26,10 @@ class CheckpointError(StructkdError):
     """A checkpoint or cache is damaged or belongs to something else."""
 
 
+class TrainingError(StructkdError):
+    """Training broke down: a loss that is not finite."""
+
+
 def nearest(name: str, options: Iterable[str]) -> str:
     """A sentence that lists the options closest to `name`, or all of them when none is close."""
     options = sorted(str(option) for option in options)

@@ -1,6 +1,6 @@
 """Evaluate a checkpoint on the test data of its config.
 
-    python tools/test.py CONFIG work_dirs/NAME/seed_0/ffg2m/student.pth
+python tools/test.py CONFIG work_dirs/NAME/seed_0/ffg2m/student.pth
 """
 
 from __future__ import annotations

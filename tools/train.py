@@ -1,9 +1,9 @@
 """Train every stage of a config, over several seeds, and print the table.
 
-    python tools/train.py configs/graphs/compare/gnn_to_mlp_digits.py --seeds 0 1 2
-    python tools/train.py CONFIG --resume                      # take up a killed run where it stopped
-    python tools/train.py CONFIG --cfg-options stages.ffg2m.train_cfg.max_epochs=50
-    torchrun --nproc-per-node 2 tools/train.py CONFIG --launcher pytorch
+python tools/train.py configs/graphs/compare/gnn_to_mlp_digits.py --seeds 0 1 2
+python tools/train.py CONFIG --resume                      # take up a killed run where it stopped
+python tools/train.py CONFIG --cfg-options stages.ffg2m.train_cfg.max_epochs=50
+torchrun --nproc-per-node 2 tools/train.py CONFIG --launcher pytorch
 """
 
 from __future__ import annotations
@@ -39,9 +39,10 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> int:
     args = parse_args()
+    from structkd.visualization.tables import summary_table
+
     from structkd.engine import Switches, load_config, run_experiment
     from structkd.errors import StructkdError
-    from structkd.visualization.tables import summary_table
 
     try:
         config = load_config(args.config, args.cfg_options)

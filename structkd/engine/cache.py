@@ -28,7 +28,7 @@ def fingerprint(tensor: Tensor) -> str:
 
 
 def edges_fingerprint(edge_index: Tensor, n_id: Tensor) -> str:
-    """A 64-bit fingerprint of the multiset of edges in global ids; their order does not matter, sorting is not needed."""
+    """A 64-bit fingerprint of the multiset of edges in global ids; their order does not matter."""
     source, target = n_id.cpu()[edge_index.cpu()].numpy().astype(np.uint64)
     mixed = source * np.uint64(0x9E3779B97F4A7C15) + target
     with np.errstate(over="ignore"):
@@ -99,7 +99,8 @@ class TeacherCache:
                 raise CheckpointError(f"{path} of the teacher cache is missing or damaged: {error}") from error
             if list(array.shape) != expected["shape"] or str(array.dtype) != expected["dtype"]:
                 raise CheckpointError(
-                    f"{path} holds {array.dtype} {list(array.shape)}; its record says {expected['dtype']} {expected['shape']}."
+                    f"{path} holds {array.dtype} {list(array.shape)}; "
+                    f"its record says {expected['dtype']} {expected['shape']}."
                 )
             structure[name] = torch.from_numpy(array)
         return structure

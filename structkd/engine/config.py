@@ -38,7 +38,7 @@ STAGE_KEYS = {
     "objective": "supervised objective (default: the data module's)",
     "objective_weight": "number or schedule",
     "distillers": "name -> distiller with `weight` and `teacher`",
-    "teachers": "name -> dict(stage=...) | dict(file=...) | dict(model=..., checkpoint=...)",
+    "teachers": "name -> dict(stage=...) | dict(file=..., keys=...) | dict(model=..., checkpoint=..., adapter=...)",
     "init_from": "stage whose model the student starts from",
     "train_dataloader": "loader config",
     "optim_wrapper": "as in mmengine",
@@ -102,7 +102,9 @@ def _inherit(config: Config, where: str) -> None:
             continue
         earlier = list(stages)[: list(stages).index(name)]
         if other not in earlier:
-            raise ConfigError(f"{where}: stages.{name}.like names no earlier stage '{other}'. {nearest(other, earlier)}")
+            raise ConfigError(
+                f"{where}: stages.{name}.like names no earlier stage '{other}'. {nearest(other, earlier)}"
+            )
         inherited = {key: value for key, value in stages[other].items() if key not in ("title", "role", "method")}
         stages[name] = Config._merge_a_into_b(stages[name], copy.deepcopy(inherited))
 
@@ -110,7 +112,7 @@ def _inherit(config: Config, where: str) -> None:
 def _check_options(config: Config, options: Mapping[str, Any]) -> None:
     """An option may add a leaf, but the path to it must be there: a typing error must not pass in silence."""
     for dotted in options:
-        node: Any = config
+        node: Any = {key: config[key] for key in config}
         *parents, _leaf = dotted.split(".")
         for depth, key in enumerate(parents):
             known = list(node) if isinstance(node, Mapping) else []
@@ -145,14 +147,18 @@ def check(config: Config, where: str) -> None:
         for teacher, source in stage.get("teachers", {}).items():
             given = [key for key in ("stage", "file", "model") if key in source]
             if len(given) != 1:
-                raise ConfigError(f"{place}.teachers.{teacher} must name exactly one of stage, file or model, got {given}.")
+                raise ConfigError(
+                    f"{place}.teachers.{teacher} must name exactly one of stage, file or model, got {given}."
+                )
             if "stage" in source and source["stage"] not in seen:
                 raise ConfigError(
                     f"{place}.teachers.{teacher} names the stage '{source['stage']}', which does not run before it. "
                     + nearest(source["stage"], seen)
                 )
         if stage.get("init_from") is not None and stage["init_from"] not in seen:
-            raise ConfigError(f"{place}.init_from: no earlier stage '{stage['init_from']}'. {nearest(stage['init_from'], seen)}")
+            raise ConfigError(
+                f"{place}.init_from: no earlier stage '{stage['init_from']}'. {nearest(stage['init_from'], seen)}"
+            )
         seen.append(name)
 
 
@@ -169,8 +175,8 @@ def resolve_root(value: Any) -> Any:
         root = os.environ.get("STRUCTKD_DATA")
         if not root:
             raise ConfigError(
-                f"The config reads '{value}', but the environment variable STRUCTKD_DATA is not set. Set it to the folder "
-                "that holds graphs/, or give the place directly: --cfg-options data.dataset.root=FOLDER."
+                f"The config reads '{value}', but the environment variable STRUCTKD_DATA is not set. Set it to the "
+                "folder that holds graphs/, or give the place directly: --cfg-options data.dataset.root=FOLDER."
             )
         return value.replace("$STRUCTKD_DATA", root)
     return value

@@ -9,40 +9,30 @@ from __future__ import annotations
 import copy
 import hashlib
 import inspect
-import io
-import logging
 import platform
-import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.export import Dim
 
 from structkd import __version__
 from structkd.backends import version
-from structkd.engine.files import atomic_open, atomic_torch_save, atomic_write_bytes, atomic_write_json
+from structkd.engine.exporters import FORMATS, Inputs, Outputs, Run, first_elements, free_sizes, named_outputs
+from structkd.engine.files import atomic_write_json
 from structkd.errors import ConfigError, DataError, nearest
 from structkd.evaluation.efficiency import count_parameters
-from structkd.ops.sparse_features import take_rows
 
-#: Format -> file.
-FILES = {"state_dict": "student.pt", "export": "student.pt2", "onnx": "student.onnx"}
 #: Elements of the example that the exporters run on.
-EXAMPLE_ROWS = 256
-
-Inputs = tuple[Tensor, ...]
-Outputs = dict[str, Tensor]
+EXAMPLE_ELEMENTS = 256
 
 
 def export_student(
     model: nn.Module,
     example: Sequence[Tensor],
     out_dir: str | Path,
-    formats: Sequence[str] = tuple(FILES),
+    formats: Sequence[str] = tuple(FORMATS),
     *,
     kwargs: Mapping[str, Any] | None = None,
     source: Mapping[str, Any] | None = None,
@@ -53,7 +43,8 @@ def export_student(
     Args:
         model: the bare student; exported in eval mode, on the CPU.
         example: what to call it with. The first dimension of the first tensor counts elements and is free in the
-            exported programs; an integer [2, E] tensor is an edge list, whose E is free. Sparse features become dense.
+            exported programs; a later integer [2, E] tensor is an edge list, whose E is free. Sparse features
+            become dense.
         out_dir: folder; files of an earlier export are replaced, each at once.
         formats: any of "state_dict" (plain module keys, loads with `weights_only=True`), "export" (`torch.export`),
             "onnx" (checked in onnxruntime).
@@ -66,67 +57,40 @@ def export_student(
 
     Raises:
         ConfigError: unknown format, a missing package, or a model that cannot be traced.
-        DataError: no example tensor.
+        DataError: no example.
     """
     for name in formats:
-        if name not in FILES:
-            raise ConfigError(f"There is no export format '{name}'. {nearest(name, FILES)}")
+        if name not in FORMATS:
+            raise ConfigError(f"There is no export format '{name}'. {nearest(name, FORMATS)}")
     missing = [package for package in ("onnx", "onnxscript", "onnxruntime") if version(package) is None]
     if "onnx" in formats and missing:
-        raise ConfigError(
-            f"Export to ONNX needs {', '.join(missing)}: pip install 'structkd[onnx]', or leave the format out."
-        )
+        raise ConfigError(f"ONNX export needs {', '.join(missing)}: pip install 'structkd[onnx]', or leave onnx out.")
     if not example:
         raise DataError("A student is exported by running it on an example, and the example holds no tensor.")
 
     bare = _bare(model)
-    inputs = first_elements(example, EXAMPLE_ROWS)
+    inputs = first_elements(example, EXAMPLE_ELEMENTS)
     names = list(inspect.signature(bare.forward).parameters)[: len(inputs)]
     cases = [inputs, first_elements(inputs, 1)]
     with torch.no_grad():
         expected = [named_outputs(bare(*case)) for case in cases]
-    out_dir = Path(out_dir)
-
-    def check(run: Callable[[Inputs], Outputs], path: Path) -> dict[str, Any]:
-        pairs = [(run(case), wanted) for case, wanted in zip(cases, expected)]
-        difference = max(_difference(got, wanted) for got, wanted in pairs)
-        largest = max([1.0, *(float(value.abs().max()) for value in expected[0].values() if value.numel())])
-        return {
-            "file": path.name,
-            "bytes": path.stat().st_size,
-            "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
-            "max_abs_difference": difference,
-            "ok": difference <= tolerance * largest,
-        }
-
-    writers = {"state_dict": write_state_dict, "export": write_program, "onnx": write_onnx}
-    written = {}
+    out_dir, written = Path(out_dir), {}
     for name in formats:
-        path = out_dir / FILES[name]
-        run = writers[name](bare, inputs, names, list(expected[0]), path)
-        written[name] = check(run, path)
+        file, write = FORMATS[name]
+        run = write(bare, inputs, names, list(expected[0]), out_dir / file)
+        written[name] = _check(run, cases, expected, out_dir / file, tolerance)
 
-    sizes = [free_sizes(tensor, index, inputs) for index, tensor in enumerate(inputs)]
     card = {
         "class": f"{type(bare).__module__}.{type(bare).__qualname__}",
-        "kwargs": dict(kwargs) if kwargs is not None else None,
-        "kwargs_rebuild_it": _rebuilds(bare, kwargs, inputs, expected[0]) if kwargs is not None else None,
+        "kwargs": kwargs,
+        "kwargs_rebuild_it": None if kwargs is None else _rebuilds(bare, kwargs, inputs, expected[0]),
         "parameters": count_parameters(bare),
         "weights": {key: list(value.shape) for key, value in bare.state_dict().items()},
-        "inputs": {
-            name: {"shape": [free.get(dim, size) for dim, size in enumerate(tensor.shape)], "dtype": _dtype(tensor)}
-            for name, tensor, free in zip(names, inputs, sizes)
-        },
-        "outputs": {
-            name: {
-                "shape": ["elements" if size == len(inputs[0]) and dim == 0 else size for dim, size in enumerate(value.shape)],
-                "dtype": _dtype(value),
-            }
-            for name, value in expected[0].items()
-        },
+        "inputs": {name: _shape(value, free) for name, value, free in zip(names, inputs, free_sizes(inputs))},
+        "outputs": {name: _shape(value, free_sizes((inputs[0], value))[1]) for name, value in expected[0].items()},
         "formats": written,
         "tolerance": tolerance,
-        "source": dict(source or {}),
+        "source": source,
         "versions": {
             "structkd": __version__,
             "python": platform.python_version(),
@@ -135,22 +99,6 @@ def export_student(
     }
     atomic_write_json(out_dir / "model_card.json", card)
     return card
-
-
-def first_elements(example: Sequence[Tensor], count: int) -> Inputs:
-    """The example cut to its first `count` elements, dense: rows, the edges among them, and whatever else has rows."""
-    total = example[0].size(0)
-    count = min(count, total)
-    rows = torch.arange(count)
-    parts = []
-    for tensor in example:
-        tensor = tensor.detach().cpu()
-        if is_edge_list(tensor):
-            tensor = tensor[:, (tensor < count).all(0)]
-        elif tensor.dim() and tensor.size(0) == total:
-            tensor = take_rows(tensor, rows)
-        parts.append(tensor.to_dense() if tensor.layout != torch.strided else tensor.contiguous())
-    return tuple(parts)
 
 
 def recorded_kwargs(model: nn.Module, state: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -170,8 +118,20 @@ def _bare(model: nn.Module) -> nn.Module:
     return bare
 
 
+def _check(run: Run, cases: list[Inputs], expected: list[Outputs], path: Path, tolerance: float) -> dict[str, Any]:
+    difference = max(_difference(run(case), wanted) for case, wanted in zip(cases, expected))
+    largest = max([1.0, *(float(value.abs().max()) for value in expected[0].values() if value.numel())])
+    return {
+        "file": path.name,
+        "bytes": path.stat().st_size,
+        "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+        "max_abs_difference": difference,
+        "ok": difference <= tolerance * largest,
+    }
+
+
 def _difference(got: Outputs, wanted: Outputs) -> float:
-    """The largest absolute difference; infinite where names, shapes or finiteness disagree."""
+    """The largest absolute difference; infinite where names or shapes disagree, or NaNs appear."""
     if list(got) != list(wanted) or any(got[name].shape != wanted[name].shape for name in wanted):
         return float("inf")
     worst = 0.0
@@ -192,5 +152,8 @@ def _rebuilds(model: nn.Module, kwargs: Mapping[str, Any], inputs: Inputs, expec
         return False
 
 
-def _dtype(tensor: Tensor) -> str:
-    return str(tensor.dtype).removeprefix("torch.")
+def _shape(tensor: Tensor, free: Mapping[int, str]) -> dict[str, Any]:
+    return {
+        "shape": [free.get(dim, size) for dim, size in enumerate(tensor.shape)],
+        "dtype": str(tensor.dtype).removeprefix("torch."),
+    }

@@ -6,7 +6,7 @@ import copy
 import io
 import logging
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from torch.export import Dim
 
 from structkd.engine.files import atomic_torch_save, atomic_write_bytes
 from structkd.errors import ConfigError
+from structkd.ops.sparse_features import take_rows
 
 Inputs = tuple[Tensor, ...]
 Outputs = dict[str, Tensor]
@@ -78,9 +79,8 @@ def _runner(model: nn.Module) -> Run:
 @contextmanager
 def _tracing(model: nn.Module, exporter: str) -> Iterator[None]:
     """Without gradients and the exporters' chatter; whatever an exporter raises becomes one readable error."""
-    chatter = logging.getLogger("torch.onnx")
-    level = chatter.level
-    chatter.setLevel(logging.ERROR)
+    level = logging.root.manager.disable
+    logging.disable(logging.ERROR)  # what matters comes as an exception
     try:
         with torch.no_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -92,7 +92,7 @@ def _tracing(model: nn.Module, exporter: str) -> Iterator[None]:
             "Its weights can still be exported (format state_dict)."
         ) from error
     finally:
-        chatter.setLevel(level)
+        logging.disable(level)
 
 
 def named_outputs(value: Any, prefix: str = "") -> Outputs:
@@ -104,32 +104,54 @@ def named_outputs(value: Any, prefix: str = "") -> Outputs:
     elif isinstance(value, (list, tuple)):
         items = iter(enumerate(value))
     else:
-        raise ConfigError(f"Only tensors can be exported, and the model's output '{prefix}' is a {type(value).__name__}.")
+        raise ConfigError(
+            f"Only tensors can be exported, and the model's output '{prefix}' is a {type(value).__name__}."
+        )
     named: Outputs = {}
     for key, item in items:
         named |= named_outputs(item, f"{prefix}.{key}" if prefix else str(key))
     return named
 
 
-def is_edge_list(tensor: Tensor) -> bool:
-    return tensor.dim() == 2 and tensor.size(0) == 2 and not tensor.is_floating_point()
+def first_elements(example: Sequence[Tensor], count: int) -> Inputs:
+    """The example cut to its first `count` elements, dense: rows, the edges among them, and whatever else has rows."""
+    total = example[0].size(0)
+    rows = torch.arange(min(count, total))
+    parts = []
+    for index, tensor in enumerate(example):
+        tensor = tensor.detach().cpu()
+        if _is_edge_list(tensor, index):
+            tensor = tensor[:, (tensor < rows.numel()).all(0)]
+        elif tensor.dim() and tensor.size(0) == total:
+            tensor = take_rows(tensor, rows)
+        parts.append(tensor.to_dense() if tensor.layout != torch.strided else tensor.contiguous())
+    return tuple(parts)
 
 
-def free_sizes(tensor: Tensor, index: int, inputs: Inputs) -> dict[int, str]:
-    """Dimension -> name, for the dimensions of an input that vary from call to call."""
-    if is_edge_list(tensor):
-        return {1: "edges"}
-    if index == 0 or (tensor.dim() and tensor.size(0) == inputs[0].size(0)):
-        return {0: "elements"}
-    return {}
+def free_sizes(inputs: Inputs) -> list[dict[int, str]]:
+    """For each input, dimension -> name of those dimensions that vary from call to call."""
+    return [
+        {1: "edges"}
+        if _is_edge_list(tensor, index)
+        else {0: "elements"}
+        if tensor.dim() and tensor.size(0) == inputs[0].size(0)
+        else {}
+        for index, tensor in enumerate(inputs)
+    ]
 
 
 def _dynamic_shapes(inputs: Inputs) -> tuple[dict[int, Any], ...]:
     dims = {name: Dim(name) for name in ("elements", "edges")}
-    return tuple(
-        {dim: dims[name] for dim, name in free_sizes(tensor, index, inputs).items()}
-        for index, tensor in enumerate(inputs)
-    )
+    return tuple({dim: dims[name] for dim, name in free.items()} for free in free_sizes(inputs))
 
 
-WRITERS = {"state_dict": write_state_dict, "export": write_program, "onnx": write_onnx}
+def _is_edge_list(tensor: Tensor, index: int) -> bool:
+    return index > 0 and tensor.dim() == 2 and tensor.size(0) == 2 and not tensor.is_floating_point()
+
+
+#: Format -> its file and its writer.
+FORMATS = {
+    "state_dict": ("student.pt", write_state_dict),
+    "export": ("student.pt2", write_program),
+    "onnx": ("student.onnx", write_onnx),
+}

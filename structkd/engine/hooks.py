@@ -7,9 +7,11 @@ import json
 import logging
 import math
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
@@ -17,7 +19,7 @@ from torch import nn
 
 from structkd.engine.checkpoint import random_state, restore_random_state
 from structkd.engine.files import atomic_write_text
-from structkd.errors import ConfigError, nearest
+from structkd.errors import ConfigError, TrainingError, nearest
 
 __all__ = ["HistoryHook", "ProgressHook", "ResumeHook", "SelectionHook", "TaskHook"]
 
@@ -27,6 +29,14 @@ logger = logging.getLogger("structkd")
 def bare(model: nn.Module) -> Any:
     """The task inside a distributed wrapper, or the task itself."""
     return model.module if is_model_wrapper(model) else model
+
+
+def numbers(outputs: Mapping[str, Any] | None) -> dict[str, float]:
+    """The scalars a training step reports, as floats."""
+    return {
+        key: float(value.detach() if isinstance(value, torch.Tensor) else value)
+        for key, value in (outputs or {}).items()
+    }
 
 
 class TaskHook(Hook):
@@ -40,12 +50,10 @@ class TaskHook(Hook):
             runner.train_dataloader.set_epoch(runner.epoch)
 
     def after_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
-        loss = outputs.get("loss") if outputs else None
-        if loss is not None and not math.isfinite(float(loss)):
-            raise FloatingPointError(
-                f"The loss became {float(loss)} in epoch {runner.epoch} "
-                f"({ {key: float(value) for key, value in outputs.items()} }). Nothing of this step was saved."
-            )
+        values = numbers(outputs)
+        if not math.isfinite(values.get("loss", 0.0)):
+            parts = ", ".join(f"{key} {value:.4g}" for key, value in values.items())
+            raise TrainingError(f"The loss is not finite in epoch {runner.epoch + 1}: {parts}. Training stops here.")
         bare(runner.model).after_step()
 
 
@@ -75,7 +83,8 @@ class SelectionHook(Hook):
     def after_val_epoch(self, runner: Any, metrics: dict[str, float] | None = None) -> None:
         if not metrics or self.metric not in metrics:
             raise ConfigError(
-                f"Selection looks at '{self.metric}', which the evaluation does not give. {nearest(self.metric, metrics or ())}"
+                f"Selection looks at '{self.metric}', which the evaluation does not give. "
+                + nearest(self.metric, metrics or ())
             )
         score = float(metrics[self.metric])
         if self._improves(score):
@@ -116,9 +125,8 @@ class HistoryHook(Hook):
         self._count = 0
 
     def after_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
-        for key, value in (outputs or {}).items():
-            name = "train/loss" if key == "loss" else f"train/{key}"
-            self._sums[name] = self._sums.get(name, 0.0) + float(value)
+        for key, value in numbers(outputs).items():
+            self._sums[f"train/{key}"] = self._sums.get(f"train/{key}", 0.0) + value
         self._count += 1
 
     def after_train_epoch(self, runner: Any) -> None:
@@ -163,7 +171,7 @@ class ProgressHook(Hook):
         self._first_epoch = runner.epoch
 
     def after_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
-        self._loss = float(outputs["loss"]) if outputs and "loss" in outputs else math.nan
+        self._loss = numbers(outputs).get("loss", math.nan)
         steps = len(runner.train_dataloader)
         if steps > 1 and time.monotonic() - self._last > self.seconds:
             self._log(runner, runner.epoch + (batch_idx + 1) / steps, "")
@@ -233,4 +241,3 @@ class ResumeHook(Hook):
         state = runner.resumed_random_state
         if state is not None:
             restore_random_state(state)
-

@@ -21,6 +21,8 @@ class NodeAccuracy(BaseMetric):
             `(1 - rate) * test + rate * ind`, as in GLNN's production setting.
     """
 
+    default_prefix = ""  # names are complete as they are
+
     def __init__(self, production_rate: float = 0.2) -> None:
         super().__init__(collect_device="cpu")
         self.production_rate = production_rate
@@ -49,4 +51,3 @@ class NodeAccuracy(BaseMetric):
         metrics = self.compute_metrics(self.results)
         self.results.clear()
         return metrics
-

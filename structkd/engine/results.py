@@ -73,7 +73,9 @@ def collect(
             "python": platform.python_version(),
             **{package: version(package) for package in ("torch", "torch_geometric", "numpy", "scipy", "mmengine")},
         },
-        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else f"CPU, {torch.get_num_threads()} threads",
+        "device": torch.cuda.get_device_name()
+        if torch.cuda.is_available()
+        else f"CPU, {torch.get_num_threads()} threads",
         "seeds": seeds,
         "protocol": protocol,
         "selection": f"epoch with the best {', '.join(sorted(metrics))}; test data play no part in it",

@@ -16,7 +16,7 @@ from mmengine.dist import barrier, get_rank, get_world_size, is_main_process
 from mmengine.runner.utils import set_random_seed
 from torch import nn
 
-from structkd.adapters import Adapter
+from structkd.adapters import Adapter, GraphAdapter
 from structkd.engine import amp  # noqa: F401  (registers the optimiser wrapper of --amp)
 from structkd.engine.cache import TeacherCache
 from structkd.engine.checkpoint import load, load_weights, save
@@ -31,6 +31,7 @@ from structkd.engine.task import Comparison, DistillTask
 from structkd.engine.teachers import LiveTeacher, StoredTeacher, Teacher
 from structkd.errors import CheckpointError, ConfigError
 from structkd.evaluation.efficiency import count_parameters
+from structkd.models import FileTeacher, TINEDStudent, inject_
 from structkd.structure import Structure
 
 STUDENT_FORMAT = "structkd-student-1"
@@ -60,7 +61,9 @@ class StageRun:
         top: the whole config, for what all stages share.
     """
 
-    def __init__(self, name: str, config: Mapping[str, Any], data: DataModule, seed: int, folder: Path, top: Config) -> None:
+    def __init__(
+        self, name: str, config: Mapping[str, Any], data: DataModule, seed: int, folder: Path, top: Config
+    ) -> None:
         self.name, self.config, self.data, self.seed = name, config, data, seed
         self.seed_folder, self.folder, self.top = folder, folder / name, top
         self.where = f"stages.{name}"
@@ -68,7 +71,7 @@ class StageRun:
     # -- parts ---------------------------------------------------------------------------------------------
 
     def build_model(self) -> nn.Module:
-        return build(MODELS, self.config["model"], f"{self.where}.model", **self.data.facts)
+        return build_model(self.config["model"], f"{self.where}.model", self.data.facts)
 
     def build_adapter(self) -> Adapter:
         return build_adapter(self.config.get("adapter"), f"{self.where}.adapter")
@@ -89,10 +92,10 @@ class StageRun:
                 _attach_replay(structure, earlier.load_model(), earlier.build_adapter(), self.data)
             return StoredTeacher(structure)
         if "file" in source:
-            from structkd.models import file_teacher
-
-            return StoredTeacher(file_teacher(source["file"], graph))
-        model = build(MODELS, source["model"], f"{where}.model", **self.data.facts)
+            keys = dict(source.get("keys", {"logits": "logits"}))
+            adapter = GraphAdapter(inputs=("data",), fields=[field for field in keys if field != "logits"])
+            return StoredTeacher(adapter(FileTeacher(source["file"], keys), graph))
+        model = build_model(source["model"], f"{where}.model", self.data.facts)
         if "checkpoint" in source:
             load_student_weights(model, source["checkpoint"])
         adapter = build_adapter(source.get("adapter"), f"{where}.adapter")
@@ -157,7 +160,11 @@ class StageRun:
             "seed": self.seed,
             "config_text": text,
             "metrics": metrics,
-            "selected": {"metric": selection.metric, "score": selection.best["score"], "epoch": selection.best["epoch"]},
+            "selected": {
+                "metric": selection.metric,
+                "score": selection.best["score"],
+                "epoch": selection.best["epoch"],
+            },
             "epochs": runner.epoch,
             "seconds": round(time.monotonic() - started, 2),
             "parameters": count_parameters(task.student),
@@ -201,7 +208,11 @@ class StageRun:
             model=task,
             work_dir=str(self.folder),
             train_dataloader=self.data.train_loader(
-                config.get("train_dataloader"), f"{self.where}.train_dataloader", self.seed, get_rank(), get_world_size()
+                config.get("train_dataloader"),
+                f"{self.where}.train_dataloader",
+                self.seed,
+                get_rank(),
+                get_world_size(),
             ),
             val_dataloader=self.data.eval_loader("val"),
             train_cfg={"by_epoch": True, **config["train_cfg"]},
@@ -256,6 +267,15 @@ class StageRun:
         return model.eval()
 
 
+def build_model(config: Mapping[str, Any], where: str, facts: Mapping[str, Any]) -> nn.Module:
+    """A model from its config; an argument that is itself a dict with a `type` is built first."""
+    parts = {
+        key: build_model(value, f"{where}.{key}", facts) if isinstance(value, Mapping) and "type" in value else value
+        for key, value in config.items()
+    }
+    return build(MODELS, parts, where, **facts)
+
+
 def build_adapter(config: Mapping[str, Any] | None, where: str) -> Adapter:
     return build(ADAPTERS, {"type": "GraphAdapter", **(config or {})}, where)
 
@@ -271,9 +291,9 @@ def load_student_weights(model: nn.Module, path: str | Path) -> None:
 
 
 def initialise(student: nn.Module, teacher: nn.Module) -> None:
-    """Start `student` from `teacher`: by its own `inject_` where it has one, else the same weights."""
-    if hasattr(student, "inject_"):
-        student.inject_(teacher)
+    """Start `student` from `teacher`: layer by layer for a TINED student, else with the same weights."""
+    if isinstance(student, TINEDStudent):
+        inject_(student, teacher)
     else:
         load_weights(student, teacher.state_dict(), "init_from")
 

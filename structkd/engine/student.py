@@ -48,7 +48,9 @@ def load_student(
     return model.eval(), inputs
 
 
-def test_student(config: Config, checkpoint: str | Path, stage: str | None = None, seed: int | None = None) -> dict[str, Any]:
+def test_student(
+    config: Config, checkpoint: str | Path, stage: str | None = None, seed: int | None = None
+) -> dict[str, Any]:
     """The test metrics of a checkpoint."""
     run = open_stage(config, checkpoint, stage, seed)
     model = run.build_model()

@@ -88,7 +88,9 @@ class DistillTask(BaseModel):
         self.adapter.check(self.student)
         missing = self.objective.reads - self.adapter.provides
         if missing:
-            raise WiringError(self._mismatch(type(self.objective).__name__, missing, "student's adapter", self.adapter.provides))
+            raise WiringError(
+                self._mismatch(type(self.objective).__name__, missing, "student's adapter", self.adapter.provides)
+            )
         for name, c in self._comparisons.items():
             label = f"Distiller '{name}' ({type(c.distiller).__name__})"
             missing = (c.distiller.reads | c.distiller.reads_student) - self.adapter.provides
@@ -100,7 +102,9 @@ class DistillTask(BaseModel):
                     raise WiringError(f"{label} reads {', '.join(sorted(needed))} of a teacher, but is given none.")
                 continue
             if c.teacher not in self._teachers:
-                raise WiringError(f"{label} names the teacher '{c.teacher}', but the teachers are {sorted(self._teachers)}.")
+                raise WiringError(
+                    f"{label} names the teacher '{c.teacher}', but the teachers are {sorted(self._teachers)}."
+                )
             provides = self._teachers[c.teacher].provides
             if needed - provides:
                 raise WiringError(self._mismatch(label, needed - provides, f"teacher '{c.teacher}'", provides))

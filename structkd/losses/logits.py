@@ -37,7 +37,9 @@ def kl_divergence(
         ConfigError: unknown reduction, or tau that is not positive.
     """
     if z_s.shape != z_t.shape:
-        raise DataError(f"Student logits have shape {tuple(z_s.shape)}, teacher logits {tuple(z_t.shape)}; expected one.")
+        raise DataError(
+            f"Student logits have shape {tuple(z_s.shape)}, teacher logits {tuple(z_t.shape)}; expected one."
+        )
     if reduction not in ("batchmean", "none"):
         raise ConfigError(f"reduction is '{reduction}'; expected 'batchmean' or 'none'.")
     if tau <= 0:

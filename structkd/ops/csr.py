@@ -74,7 +74,7 @@ class CSR:
             )
         rowptr, col = matrix.crow_indices().long(), matrix.col_indices().long()
         eid = torch.arange(col.numel(), device=col.device)
-        return cls(rowptr, col, eid, matrix.values().detach(), tuple(matrix.shape))
+        return cls(rowptr, col, eid, matrix.values().detach(), (matrix.size(0), matrix.size(1)))
 
     @property
     def num_edges(self) -> int:

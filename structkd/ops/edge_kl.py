@@ -27,7 +27,8 @@ def edge_difference_kl(
 ) -> Tensor:
     r"""How differently two models change along edges.
 
-    .. math:: L = \sum_{e = (i, j)} w_e \, KL(softmax(|z_t[i] - z_t[j]| / \tau) \,\|\, softmax(|z_s[i] - z_s[j]| / \tau))
+    .. math:: L = \sum_{e = (i, j)} w_e \, KL(q^t_{ij} \,\|\, q^s_{ij}), \quad
+              q_{ij} = softmax(|z[i] - z[j]| / \tau)
 
     Zero when the sides are equal, when they differ by a constant row, and on loops. The gradient is zero where
     a difference is zero, as that of `torch.abs`.
@@ -86,21 +87,23 @@ def _chunked(z_s: Tensor, z_t: Tensor, edge_index: Tensor, tau: float, edge_scal
         size = max(1, CHUNK.get(s.device.type, CHUNK["cuda"]) // max(s.size(1), 1))
         buffers = s.new_empty(4, min(size, pairs.i.numel()), s.size(1))
         gradient = torch.zeros_like(s) if learns else None
-        # Chunks are added up in float64: there may be thousands of them.
-        total = s.new_zeros((), dtype=torch.float64 if s.device.type != "mps" else dtype)
+        terms = [s.new_zeros(())]
         for start in range(0, pairs.i.numel(), size):
             chunk = slice(start, start + size)
             i, j = pairs.i[chunk].long(), pairs.j[chunk].long()
-            weight = pairs.count[chunk] / edge_index.size(1) if scale is None else scale[chunk]
-            total += _visit(s, t, i, j, weight.to(dtype), tau, buffers[:, : i.numel()], gradient)
-        total = total.to(dtype)
-    return with_gradient(total, z_s, gradient.to(z_s.dtype)) if learns else total
+            weight = pairs.count[chunk].to(dtype) / edge_index.size(1) if scale is None else scale[chunk]
+            terms.append(_visit(s, t, i, j, weight, tau, buffers[:, : i.numel()], gradient))
+        value = torch.stack(terms).sum()
+    return with_gradient(value, z_s, gradient.to(z_s.dtype)) if learns else value
 
 
 def _visit(
     s: Tensor, t: Tensor, i: Tensor, j: Tensor, weight: Tensor, tau: float, buffers: Tensor, gradient: Tensor | None
 ) -> Tensor:
-    """The terms of one chunk of pairs; their derivative is added to `gradient`. Everything stays in `buffers`."""
+    """The weighted terms of one chunk of pairs, added up; their derivative is added to `gradient`.
+
+    Every intermediate of the size of the chunk lives in one of the four `buffers`.
+    """
     a, b, c, difference = buffers
     torch.index_select(t, 0, i, out=a)
     torch.index_select(t, 0, j, out=b)

@@ -57,7 +57,7 @@ def _find(edge_index: Tensor, num_nodes: int) -> Tensor:
 
 
 def _keys(edge_index: Tensor, num_nodes: int) -> Tensor:
-    low, high = edge_index.amin(0), edge_index.amax(0)
+    low, high = edge_index.amin(0).long(), edge_index.amax(0).long()
     return low.mul_(num_nodes).add_(high)
 
 

@@ -6,6 +6,9 @@ holds no [E, C]; these are for values that live on the rows already (scores, wei
 
 from __future__ import annotations
 
+import math
+from typing import Any
+
 import torch
 from torch import Tensor
 from torch.autograd import Function
@@ -14,6 +17,8 @@ from torch.autograd.function import once_differentiable
 from structkd.backends import Backend, Op
 from structkd.errors import DataError
 from structkd.ops.precision import accumulator
+
+_BLOCK = 2**20  # values compared at a time in the backward pass of the maximum
 
 
 def segment_sum(src: Tensor, index: Tensor, num_segments: int, *, backend: str | None = None) -> Tensor:
@@ -61,19 +66,19 @@ def segment_max(src: Tensor, index: Tensor, num_segments: int, *, backend: str |
 
 def segment_softmax(src: Tensor, index: Tensor, num_segments: int) -> Tensor:
     """Softmax over the rows of each segment, per channel; [E, ...] like `src`, stable for any finite scores."""
-    weight = (src - _largest(src, index, num_segments)[index]).exp()
-    return weight / segment_sum(weight, index, num_segments)[index]
+    weight = _below_largest(src, index, num_segments).exp()
+    return (weight / segment_sum(weight, index, num_segments)[index]).to(src.dtype)
 
 
 def segment_log_softmax(src: Tensor, index: Tensor, num_segments: int) -> Tensor:
     """Logarithm of `segment_softmax`, taken without ever forming it."""
-    shifted = src - _largest(src, index, num_segments)[index]
-    return shifted - segment_sum(shifted.exp(), index, num_segments).log()[index]
+    score = _below_largest(src, index, num_segments)
+    return (score - segment_sum(score.exp(), index, num_segments).log()[index]).to(src.dtype)
 
 
-def _largest(src: Tensor, index: Tensor, num_segments: int) -> Tensor:
-    # A shift cancels out, so it needs no gradient.
-    return segment_max(src.detach(), index, num_segments)
+def _below_largest(src: Tensor, index: Tensor, num_segments: int) -> Tensor:
+    # The shift cancels out of a softmax, so it needs no gradient.
+    return src.to(accumulator(src)) - segment_max(src.detach(), index, num_segments)[index]
 
 
 def _check(src: Tensor, index: Tensor) -> None:
@@ -98,28 +103,36 @@ def _sum_scatter(src: Tensor, index: Tensor, num_segments: int) -> Tensor:
 
 class _SegmentMax(Function):
     @staticmethod
-    def forward(ctx, src: Tensor, index: Tensor, num_segments: int) -> Tensor:
-        target = _rowwise(index, src).expand_as(src)
+    def forward(ctx: Any, src: Tensor, index: Tensor, num_segments: int) -> Tensor:
         out = src.new_zeros(num_segments, *src.shape[1:])
-        out = out.scatter_reduce(0, target, src, "amax", include_self=False)
-        ctx.rows = index.numel()
-        if ctx.needs_input_grad[0]:
-            # Remember the winners, [num_segments, ...], and let go of the rows. `rows` stands for nobody.
-            narrow = torch.int32 if ctx.rows < torch.iinfo(torch.int32).max else torch.int64
-            position = _rowwise(torch.arange(ctx.rows, dtype=narrow, device=src.device), src)
-            position = torch.where(src == out[index], position, ctx.rows)
-            nobody = torch.full_like(out, ctx.rows, dtype=narrow)
-            ctx.save_for_backward(nobody.scatter_reduce(0, target, position, "amin"))
+        out = out.scatter_reduce(0, _rowwise(index, src).expand_as(src), src, "amax", include_self=False)
+        ctx.save_for_backward(src, index, out)
         return out
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, grad: Tensor):
-        (winner,) = ctx.saved_tensors
-        # One row more than there are takes what belongs to nobody.
-        grad_src = grad.new_zeros(ctx.rows + 1, *grad.shape[1:])
-        return grad_src.scatter_(0, winner.long(), grad)[: ctx.rows], None, None
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        src, index, out = ctx.saved_tensors
+        # One row more than there are takes what belongs to nobody: empty segments, and NaN.
+        grad_src = grad.new_zeros(src.size(0) + 1, *src.shape[1:])
+        return grad_src.scatter_(0, _first_winners(src, index, out), grad)[:-1], None, None
+
+
+def _first_winners(src: Tensor, index: Tensor, out: Tensor) -> Tensor:
+    """First row that equals its segment's maximum, [num_segments, ...]; the number of rows where there is none.
+
+    Rows are compared a block at a time: cache-sized, and nothing of [E, ...] beside `src` itself.
+    """
+    rows, channels = src.size(0), math.prod(src.shape[1:])
+    values, largest = src.reshape(rows, channels), out.reshape(out.size(0), channels)
+    winner = torch.full((out.numel(),), rows, device=src.device)
+    step = max(1, _BLOCK // max(1, channels))
+    for start in range(0, rows, step):
+        segment = index[start : start + step]
+        row, channel = (values[start : start + step] == largest[segment]).nonzero(as_tuple=True)
+        winner.scatter_reduce_(0, segment[row] * channels + channel, row + start, "amin")
+    return winner.view_as(out)
 
 
 SEGMENT_SUM = Op("segment_sum", [Backend("scatter", _sum_scatter)])
-SEGMENT_MAX = Op("segment_max", [Backend("scatter", lambda *args: _SegmentMax.apply(*args))])
+SEGMENT_MAX = Op("segment_max", [Backend("scatter", _SegmentMax.apply)])

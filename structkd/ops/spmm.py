@@ -10,9 +10,12 @@ so two products and the cached transpose give gradients of every order, and none
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 from torch.autograd import Function
+from torch.nn import functional as F
 
 from structkd.backends import Backend, Op
 from structkd.errors import DataError
@@ -70,7 +73,7 @@ def _check_rows(name: str, x: Tensor, rows: int, csr: CSR) -> None:
 
 class _Spmm(Function):
     @staticmethod
-    def forward(ctx, csr: CSR, x: Tensor, value: Tensor | None) -> Tensor:
+    def forward(ctx: Any, csr: CSR, x: Tensor, value: Tensor | None) -> Tensor:
         ctx.csr = csr
         # The features are needed only where the weights learn, the weights only where they were given.
         learns = ctx.needs_input_grad[2]
@@ -79,7 +82,7 @@ class _Spmm(Function):
             return csr.matrix(x.dtype, value) @ x.contiguous()
 
     @staticmethod
-    def backward(ctx, grad: Tensor):
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         x, value = ctx.saved_tensors
         grad_x = _Spmm.apply(ctx.csr.t(), grad, value) if ctx.needs_input_grad[1] else None
         grad_value = _EdgeDot.apply(ctx.csr, grad, x) if ctx.needs_input_grad[2] else None
@@ -88,20 +91,35 @@ class _Spmm(Function):
 
 class _EdgeDot(Function):
     @staticmethod
-    def forward(ctx, csr: CSR, a: Tensor, b: Tensor) -> Tensor:
+    def forward(ctx: Any, csr: CSR, a: Tensor, b: Tensor) -> Tensor:
         ctx.csr = csr
         ctx.save_for_backward(a, b)
-        pattern = csr.matrix(a.dtype)
+        padded, rows = _with_room(csr, a)
         with torch.autocast(a.device.type, enabled=False):
-            dots = torch.sparse.sampled_addmm(pattern, a.contiguous(), b.contiguous().t(), beta=0.0).values()
+            pattern = padded.matrix(a.dtype)
+            dots = torch.sparse.sampled_addmm(pattern, rows.contiguous(), b.contiguous().t(), beta=0.0).values()
         return torch.empty_like(dots).index_copy_(0, csr.eid, dots)
 
     @staticmethod
-    def backward(ctx, grad: Tensor):
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         a, b = ctx.saved_tensors
         grad_a = _Spmm.apply(ctx.csr, b, grad) if ctx.needs_input_grad[1] else None
         grad_b = _Spmm.apply(ctx.csr.t(), a, grad) if ctx.needs_input_grad[2] else None
         return None, grad_a, grad_b
+
+
+def _with_room(csr: CSR, a: Tensor) -> tuple[CSR, Tensor]:
+    """Add empty rows until the matrix has a place for every entry.
+
+    Parallel edges may outnumber the places of a small matrix, and then torch's sampled product fails; as long
+    as there is room it computes them one by one like all others.
+    """
+    missing = -(-csr.num_edges // max(csr.shape[1], 1)) - csr.shape[0]
+    if missing <= 0:
+        return csr, a
+    rowptr = torch.cat([csr.rowptr, csr.rowptr[-1:].expand(missing)])
+    shape = (csr.shape[0] + missing, csr.shape[1])
+    return CSR(rowptr, csr.col, csr.eid, None, shape), F.pad(a, (0, 0, 0, missing))
 
 
 def _spmm_csr(csr: CSR, x: Tensor, value: Tensor | None = None) -> Tensor:

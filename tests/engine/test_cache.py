@@ -16,7 +16,9 @@ def graph():
 
 @pytest.fixture
 def cache(tmp_path, graph):
-    outputs = Structure(logits=torch.randn(3, 2), n_id=graph.n_id, codebook=torch.randn(5, 2), edge_index=graph.edge_index)
+    outputs = Structure(
+        logits=torch.randn(3, 2), n_id=graph.n_id, codebook=torch.randn(5, 2), edge_index=graph.edge_index
+    )
     cache = TeacherCache(tmp_path / "outputs")
     assert not cache.exists
     cache.save(outputs, graph)

@@ -38,7 +38,7 @@ def test_missing_truncated_and_unsafe_files(tmp_path):
 
 
 def test_weights_of_another_model_are_named():
-    with pytest.raises(CheckpointError, match=r"another model.*missing 0\.weight.*unexpected lin"):
+    with pytest.raises(CheckpointError, match=r"another model.*missing 0\.bias, 0\.weight.*unexpected lin"):
         load_weights(nn.Sequential(nn.Linear(2, 2)), {"lin.weight": torch.zeros(2, 2)}, "file.pth")
     with pytest.raises(CheckpointError, match=r"weight: \(3, 2\) in the file, \(2, 2\) in the model"):
         load_weights(nn.Linear(2, 2, bias=False), {"weight": torch.zeros(3, 2)}, "file.pth")

@@ -1,0 +1,45 @@
+"""Graphs: readers, generators, splits and loaders."""
+
+from structkd.datasets.graphs.amazon_coauthor import amazon_graph, coauthor_graph
+from structkd.datasets.graphs.cpf import cpf_graph
+from structkd.datasets.graphs.custom import custom_graph
+from structkd.datasets.graphs.digits import digits_graph
+from structkd.datasets.graphs.graph_level import GraphBatches, GraphSet, digit_graphs, tu_graphs
+from structkd.datasets.graphs.links import LinkBatches, LinkData, sample_negatives, split_links
+from structkd.datasets.graphs.loaders import EdgeBatches, FullGraph, NodeBatches
+from structkd.datasets.graphs.node_data import NodeData
+from structkd.datasets.graphs.ogb import ogb_graph
+from structkd.datasets.graphs.planetoid import planetoid_graph
+from structkd.datasets.graphs.positions import deepwalk, positions, random_walks, with_positions
+from structkd.datasets.graphs.protocols import Split, fingerprint, make_split
+from structkd.datasets.graphs.synthetic import synthetic_graph
+
+__all__ = [
+    "EdgeBatches",
+    "FullGraph",
+    "GraphBatches",
+    "GraphSet",
+    "LinkBatches",
+    "LinkData",
+    "NodeBatches",
+    "NodeData",
+    "Split",
+    "amazon_graph",
+    "coauthor_graph",
+    "cpf_graph",
+    "custom_graph",
+    "deepwalk",
+    "digit_graphs",
+    "digits_graph",
+    "fingerprint",
+    "make_split",
+    "ogb_graph",
+    "planetoid_graph",
+    "positions",
+    "random_walks",
+    "sample_negatives",
+    "split_links",
+    "synthetic_graph",
+    "tu_graphs",
+    "with_positions",
+]

@@ -23,10 +23,8 @@ FILES = {
 def npz_path(root: str | Path, name: str) -> tuple[Path, str]:
     """Where the file of an Amazon or Coauthor graph lies below `root`, and how to get it."""
     family, file = FILES[name]
-    how = (
-        f"Download it with: python -c \"from torch_geometric.datasets import {family}; {family}('{root}', '{name}')\", "
-        "or choose digits_graph, which needs no download."
-    )
+    code = f"from torch_geometric.datasets import {family}; {family}('{root}', '{name}')"
+    how = f'Download it with: python -c "{code}", or choose digits_graph, which needs no download.'
     return Path(root) / name / "raw" / file, how
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
 
 import numpy as np
@@ -11,6 +10,7 @@ from torch import Tensor
 from torch_geometric.data import Data
 
 from structkd.errors import DataError
+from structkd.ops.sparse_features import is_sparse
 
 #: Above this many entries (256 MB as float32) features given as a sparse matrix stay sparse unless told otherwise.
 DENSE_ENTRIES = 2**26
@@ -48,14 +48,12 @@ def sparse_rows(matrix: Any) -> Tensor:
     """A scipy sparse matrix as a torch sparse CSR tensor, float32, columns sorted within a row."""
     matrix = matrix.tocsr()
     matrix.sum_duplicates()
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta")
-        return torch.sparse_csr_tensor(
-            torch.from_numpy(matrix.indptr.astype(np.int64)),
-            torch.from_numpy(matrix.indices.astype(np.int64)),
-            torch.from_numpy(matrix.data.astype(np.float32)),
-            size=matrix.shape,
-        )
+    return torch.sparse_csr_tensor(
+        torch.from_numpy(matrix.indptr.astype(np.int64)),
+        torch.from_numpy(matrix.indices.astype(np.int64)),
+        torch.from_numpy(matrix.data.astype(np.float32)),
+        size=matrix.shape,
+    )
 
 
 def features(matrix: Any, sparse: bool | None = None) -> Tensor:
@@ -67,7 +65,7 @@ def features(matrix: Any, sparse: bool | None = None) -> Tensor:
             `DENSE_ENTRIES` entries sparse and makes everything else dense.
     """
     if isinstance(matrix, Tensor):
-        if sparse and matrix.layout != torch.sparse_csr:
+        if sparse and not is_sparse(matrix):
             import scipy.sparse as sp
 
             return sparse_rows(sp.csr_matrix(matrix.numpy()))
@@ -102,7 +100,7 @@ def check_graph(data: Data, source: str) -> Data:
     if x.dim() != 2:
         raise DataError(f"{source}: x has shape {tuple(x.shape)}; expected [nodes, features].")
     nodes = x.size(0)
-    values = x.values() if x.layout == torch.sparse_csr else x
+    values = x.values() if is_sparse(x) else x
     if not bool(torch.isfinite(values).all()):
         where = "" if values.dim() == 1 else f" (first in row {int((~torch.isfinite(x)).any(1).nonzero()[0])})"
         raise DataError(f"{source}: x holds NaN or infinity{where}; every feature must be finite.")
@@ -116,7 +114,9 @@ def check_graph(data: Data, source: str) -> Data:
             f"allow 0 to {nodes - 1}."
         )
     if y.dim() not in (1, 2) or y.size(0) != nodes:
-        raise DataError(f"{source}: y has shape {tuple(y.shape)}; expected one label for each of the {nodes} rows of x.")
+        raise DataError(
+            f"{source}: y has shape {tuple(y.shape)}; expected one label for each of the {nodes} rows of x."
+        )
     if y.dim() == 1 and y.dtype != torch.long:
         raise DataError(f"{source}: y has type {y.dtype}; expected int64 class ids, -1 for an unknown label.")
     if y.numel() and float(y.min()) < -1:
@@ -126,14 +126,16 @@ def check_graph(data: Data, source: str) -> Data:
     for name in ("train_mask", "val_mask", "test_mask"):
         mask = data.get(name)
         if mask is not None and (mask.dtype != torch.bool or mask.shape != (nodes,)):
-            raise DataError(f"{source}: {name} has shape {tuple(mask.shape)} and type {mask.dtype}; expected [{nodes}] bool.")
+            raise DataError(
+                f"{source}: {name} has shape {tuple(mask.shape)} and type {mask.dtype}; expected [{nodes}] bool."
+            )
     return data
 
 
 def graph_data(
     x: Any, edge_index: Tensor | np.ndarray, y: Any, source: str, sparse: bool | None = None, **masks: Tensor
 ) -> Data:
-    """A checked `Data` with `x`, simple undirected `edge_index` and `y`; see `features`, `undirected`, `check_graph`."""
+    """A checked `Data` of `x`, simple undirected `edge_index` and `y`: see `features`, `check_graph`."""
     y = torch.as_tensor(y)
     data = Data(
         x=features(x, sparse),

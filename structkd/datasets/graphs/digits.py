@@ -40,5 +40,5 @@ def digits_graph(k: int = 8) -> Data:
         raise ConfigError(f"digits_graph(k={k}): expected 1 to 1796 neighbours.")
     images, labels = load_digits()
     x = torch.from_numpy(images.reshape(len(images), -1))
-    edge_index, _ = knn(x, k)
-    return graph_data(x, edge_index, labels, "scikit-learn digits")
+    neighbours, _ = knn(x, k)
+    return graph_data(x, neighbours, labels, "scikit-learn digits")

@@ -22,7 +22,9 @@ def require_file(path: str | Path, how: str) -> Path:
 def damaged(path: Path, error: Exception, how: str = "") -> DataError:
     """The error for a file that is there but cannot be read."""
     reason = " ".join(str(error).split()) or type(error).__name__
-    return DataError(f"{path} cannot be read ({reason[:200]}): it is damaged, cut short or of another format. {how}".rstrip())
+    return DataError(
+        f"{path} cannot be read ({reason[:200]}): it is damaged, cut short or of another format. {how}".rstrip()
+    )
 
 
 def read_npz(path: str | Path, how: str) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from functools import cached_property
 
 import torch
@@ -13,16 +12,12 @@ from structkd.datasets.graphs.build import check_graph
 from structkd.datasets.graphs.protocols import Split
 from structkd.ops.sparse_features import take_rows
 
-#: Labels in the open; they stay with the full graph.
-_HIDDEN = frozenset({"x", "y", "edge_index", "n_id", "train_mask", "val_mask", "test_mask"})
-
 
 class NodeData:
     """A graph and its split. Training reads `observed`, evaluation reads `graph`.
 
     Args:
-        graph: `Data` with `x` [N, F] (dense or sparse CSR), `edge_index` [2, E], `y` [N] or [N, K]. Further
-            node-level tensors (positions) go with their nodes into `observed` and the batches.
+        graph: `Data` with `x` [N, F] (dense or sparse CSR), `edge_index` [2, E], `y` [N] or [N, K].
         split: global ids.
 
     Attributes:
@@ -49,13 +44,8 @@ class NodeData:
         """
         graph, split = self.graph, self.split
         nodes, labels = graph.x.size(0), self.train_labels()
-        extra = {
-            name: value
-            for name, value in graph.to_dict().items()
-            if name not in _HIDDEN and isinstance(value, Tensor) and graph.is_node_attr(name)
-        }
         if not split.inductive:
-            return Data(x=graph.x, edge_index=graph.edge_index, y=labels, n_id=torch.arange(nodes), **extra)
+            return Data(x=graph.x, edge_index=graph.edge_index, y=labels, n_id=torch.arange(nodes))
         seen = torch.ones(nodes, dtype=torch.bool)
         seen[split.ind] = False
         n_id = seen.nonzero().view(-1)
@@ -63,13 +53,8 @@ class NodeData:
         row[n_id] = torch.arange(n_id.numel())
         edges = graph.edge_index
         edges = row[edges[:, seen[edges[0]] & seen[edges[1]]]]
-        extra = {name: value[n_id] for name, value in extra.items()}
-        return Data(x=take_rows(graph.x, n_id), edge_index=edges, y=labels[n_id], n_id=n_id, **extra)
+        return Data(x=take_rows(graph.x, n_id), edge_index=edges, y=labels[n_id], n_id=n_id)
 
     def __repr__(self) -> str:
         sizes = {name: ids.numel() for name, ids in vars(self.split).items()}
         return f"NodeData(nodes={self.graph.x.size(0)}, edges={self.graph.edge_index.size(1)}, {sizes})"
-
-    def to(self, device: torch.device | str) -> NodeData:
-        """The same data with the graph on another device; the ids of the split stay where they are."""
-        return NodeData(copy.copy(self.graph).to(device), self.split)

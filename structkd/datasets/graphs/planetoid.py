@@ -36,10 +36,8 @@ def planetoid_graph(root: str | Path, name: str = "Cora", sparse: bool | None = 
     if name not in NAMES:
         raise ConfigError(f"planetoid_graph(name={name!r}): there is no such graph. {nearest(name, NAMES)}")
     folder = Path(root) / name / "raw"
-    how = (
-        f"Download it with: python -c \"from torch_geometric.datasets import Planetoid; Planetoid('{root}', '{name}')\", "
-        "or choose digits_graph, which needs no download."
-    )
+    code = f"from torch_geometric.datasets import Planetoid; Planetoid('{root}', '{name}')"
+    how = f'Download it with: python -c "{code}", or choose digits_graph, which needs no download.'
     for part in PARTS:
         require_file(folder / f"ind.{name.lower()}.{part}", how)
     try:

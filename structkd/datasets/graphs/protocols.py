@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from typing import Any
@@ -105,10 +106,12 @@ def make_split(
     """
     if name not in PROTOCOLS:
         raise ConfigError(f"There is no split protocol '{name}'. {nearest(name, PROTOCOLS)}")
-    try:
-        split = PROTOCOLS[name](data, np.random.RandomState(seed), **options)
-    except TypeError as error:
-        raise ConfigError(f"Split protocol '{name}' does not take these options: {error}.") from error
+    draw = PROTOCOLS[name]
+    known = list(inspect.signature(draw).parameters)[2:]
+    for option in options:
+        if option not in known:
+            raise ConfigError(f"The split protocol '{name}' has no option '{option}'. {nearest(option, known)}")
+    split = draw(data, np.random.RandomState(seed), **options)
     if inductive:
         split = split.hold_out(ind_rate, seed)
     return split.check(data.y.size(0))
@@ -122,7 +125,9 @@ def _draw_per_class(y: np.ndarray, candidates: np.ndarray, count: int, random: n
     for label in np.unique(y[y >= 0]):
         pool = candidates[y[candidates] == label]
         if len(pool) < count:
-            raise DataError(f"Class {label} has {len(pool)} nodes left to draw from, but {count} a class are asked for.")
+            raise DataError(
+                f"Class {label} has {len(pool)} nodes left to draw from, but {count} a class are asked for."
+            )
         drawn.append(random.choice(pool, count, replace=False))
     return np.concatenate(drawn)
 
@@ -156,7 +161,9 @@ def _given(data: Data, random: np.random.RandomState) -> Split:
 
 def _random(data: Data, random: np.random.RandomState, train: float = 0.6, val: float = 0.2) -> Split:
     if not (train > 0 and val > 0 and train + val < 1):
-        raise ConfigError(f"random split with train={train}, val={val}: expected shares above 0 that sum to less than 1.")
+        raise ConfigError(
+            f"random split with train={train}, val={val}: expected shares above 0 that sum to less than 1."
+        )
     ids = random.permutation(_labelled_ids(data)[1])
     first, second = int(train * len(ids)), int((train + val) * len(ids))
     return _split(ids[:first], ids[first:second], ids[second:])

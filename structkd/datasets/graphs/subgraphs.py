@@ -34,3 +34,28 @@ class RowLookup:
         local = self._row[edges]
         self._row[ids] = -1
         return ids, local
+
+
+def sample_subgraph(
+    csr: CSR, seeds: Tensor, fanouts: Sequence[int], lookup: RowLookup, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """The in-neighbourhood of `seeds`, sampled hop by hop; every node is expanded once, where it is first met.
+
+    Args:
+        csr: edges grouped by target.
+        seeds: [n] distinct ids.
+        fanouts: in-edges a node in each hop, -1 = all.
+        lookup: for the ids of `csr`.
+        generator: source of randomness.
+
+    Returns:
+        ids [M] (seeds in front) and edges [2, E] in rows, those of the first hop first.
+    """
+    met, frontier, edges = seeds, seeds, [seeds.new_empty(2, 0)]
+    for fanout in fanouts:
+        source, target, _ = sample_neighbors(csr, frontier, fanout, generator)
+        edges.append(torch.stack([source, frontier[target]]))
+        frontier = source.unique()
+        frontier = frontier[~torch.isin(frontier, met)]
+        met = torch.cat([met, frontier])
+    return lookup.rows(seeds, torch.cat(edges, 1))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from structkd.distillers.base import Distiller
+from structkd.distillers.checks import positive
 from structkd.distillers.rows import distilled_rows
 from structkd.losses.logits import kl_divergence
 from structkd.structure import Structure
@@ -33,6 +34,7 @@ class GLNN(Distiller):
 
     def __init__(self, tau: float = 1.0) -> None:
         super().__init__()
+        positive("GLNN", tau=tau)
         self.tau = tau
 
     def forward(self, student: Structure, teacher: Structure) -> dict[str, Tensor]:

@@ -9,7 +9,7 @@ from torch import Tensor
 from structkd.distillers.base import Distiller
 from structkd.distillers.checks import one_of, positive
 from structkd.distillers.graphs.neighbors import (
-    edge_chunks,
+    edge_slice,
     entropy,
     neighbor_edges,
     own_divergence,
@@ -79,9 +79,69 @@ class HGMD(Distiller):
         weight = weight * torch.bernoulli(chance)
         labels = torch.softmax(teacher.logits / self.tau, dim=-1)
         if self.scheme == "mixup":
-            share = chance * torch.distributions.Beta(self.beta, self.beta).sample(chance.shape).to(chance)
+            beta = chance.new_tensor(self.beta)
+            share = chance * torch.distributions.Beta(beta, beta).sample(chance.shape)
             own, rows = own_divergence(student, teacher, self.tau)
             total = own + mixed_kl(student.logits, labels, edge_index, share, weight, self.tau)
         else:
-            total, rows = self._weighted(student, teacher, labels, edge_index, weight, alike * chance)
+            node, edge = balanced(edge_index[1], alike * chance, weight, labels.size(0))
+            own, rows = own_divergence(student, teacher, self.tau, node)
+            total = own + edge_kl(student.logits, labels, edge_index, self.tau, edge)
         return {"subgraph_label": total / (weight.sum() + rows).clamp(min=1)}
+
+    @torch.no_grad()
+    def _chance(self, student: Structure, teacher: Structure, edge_index: Tensor) -> tuple[Tensor, Tensor]:
+        """For each edge, how alike its ends' teacher labels are (cosine) and the chance that it is drawn."""
+        source, target = edge_index
+        labels = F.normalize(torch.softmax(teacher.logits, dim=-1), dim=-1)
+        alike = edge_dot(csr_of(edge_index, labels.size(0)), labels, labels).clamp(0, 1)
+        h_t = teacher.get("hardness")
+        h_t = hardness(teacher.logits) if h_t is None else h_t
+        h_s = hardness(student.logits)
+        exponent = alike * (h_t[target] * h_s[target].to(h_t)).sqrt() / h_t[source]
+        return alike, -torch.expm1(-self.alpha * exponent)
+
+
+@torch.no_grad()
+def hardness(logits: Tensor) -> Tensor:
+    """Entropy of each row's distribution as a share of the largest one, at least 1e-8: [N, C] -> [N]."""
+    h = entropy(torch.softmax(logits, dim=-1))
+    return (h / h.max().clamp(min=torch.finfo(h.dtype).tiny) if h.numel() else h).clamp(min=1e-8)
+
+
+def balanced(target: Tensor, score: Tensor, weight: Tensor, num_nodes: int) -> tuple[Tensor, Tensor]:
+    """Weights proportional to `score` that keep each node's total at the number of its edges and itself.
+
+    Args:
+        target: [E] node each edge ends in.
+        score: [E] score of each edge; a node's own label scores 1.
+        weight: [E] how many edges each one stands for, 0 for none.
+
+    Returns:
+        ([N] weight of each node's own label, [E] weight of each edge).
+    """
+    count = 1 + segment_sum(weight, target, num_nodes)
+    node = count / (1 + segment_sum(weight * score, target, num_nodes))
+    return node, weight * score * node[target]
+
+
+def mixed_kl(z_s: Tensor, labels: Tensor, edge_index: Tensor, share: Tensor, weight: Tensor, tau: float) -> Tensor:
+    r"""Sum over edges j -> i of weight * KL(q || p_s[i]) with q = (1 - share) labels[i] + share labels[j].
+
+    The part that learns is a row's own cross entropy with the sum of its targets, one sparse product; the targets'
+    own entropy is a constant, taken over slices of the edges. Nothing of size [E, C] is held.
+
+    Args:
+        z_s: [N, C] student logits, divided by `tau` here.
+        labels: [N, C] teacher probabilities.
+        share, weight: [E] constants.
+    """
+    csr = csr_of(edge_index, labels.size(0))
+    kept = segment_sum(weight * (1 - share), edge_index[1], labels.size(0))
+    targets = spmm(csr, labels, weight * share) + kept[:, None] * labels
+    constant = z_s.new_zeros(())
+    drawn = weight.nonzero().flatten()
+    for part in drawn.split(edge_slice(labels.size(1))):
+        source, target = edge_index[:, part]
+        constant = constant - weight[part] @ entropy(torch.lerp(labels[target], labels[source], share[part, None]))
+    return constant - (targets * F.log_softmax(z_s / tau, dim=-1)).sum()

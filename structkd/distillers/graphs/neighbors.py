@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import torch
 from torch import Tensor
 
@@ -42,10 +40,17 @@ def neighbor_edges(student: Structure, teacher: Structure, reader: str) -> tuple
     return edge_index, weight
 
 
-def own_divergence(student: Structure, teacher: Structure, tau: float) -> tuple[Tensor, int]:
-    """Sum over the distilled rows of KL(own teacher label || own prediction), and how many rows there are."""
+def own_divergence(
+    student: Structure, teacher: Structure, tau: float, weight: Tensor | None = None
+) -> tuple[Tensor, int]:
+    """Sum over the distilled rows of KL(own teacher label || own prediction), and how many rows there are.
+
+    `weight` [N] weighs the rows; default 1.
+    """
     z_s, z_t = distilled_rows(student, student.logits, teacher.logits)
-    return kl_divergence(z_s, z_t, tau, reduction="none").sum(), z_s.size(0)
+    if weight is not None:
+        (weight,) = distilled_rows(student, weight)
+    return kl_divergence(z_s, z_t, tau, weight, reduction="none").sum(), z_s.size(0)
 
 
 def entropy(p: Tensor) -> Tensor:
@@ -53,6 +58,6 @@ def entropy(p: Tensor) -> Tensor:
     return torch.special.entr(p).sum(-1)
 
 
-def edge_chunks(edge_index: Tensor, width: int, budget: int = 1 << 22) -> Iterator[Tensor]:
-    """Slices of `edge_index` [2, E] whose gathered rows of `width` values stay within `budget` numbers."""
-    return iter(edge_index.split(max(1, budget // max(width, 1)), dim=1))
+def edge_slice(width: int, budget: int = 1 << 20) -> int:
+    """How many edges to take at a time so that gathered rows of `width` values stay within `budget` numbers."""
+    return max(1, budget // max(width, 1))

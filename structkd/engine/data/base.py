@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch.utils.data import DataLoader
@@ -37,7 +37,9 @@ class DataModule:
         """The supervised objective where a config names none."""
         raise NotImplementedError
 
-    def train_loader(self, config: Mapping[str, Any] | None, where: str, seed: int, rank: int, world_size: int) -> DataLoader:
+    def train_loader(
+        self, config: Mapping[str, Any] | None, where: str, seed: int, rank: int, world_size: int
+    ) -> DataLoader:
         """Batches for training; labels of anything but training elements are not in them."""
         raise NotImplementedError
 
@@ -70,7 +72,7 @@ class DataModule:
 class _Batches(list[Any]):
     """A list with the metadata attribute that mmengine looks for."""
 
-    metainfo: dict[str, Any] = {}
+    metainfo: ClassVar[dict[str, Any]] = {}
 
 
 def fixed_batches(batches: Sequence[Any]) -> DataLoader:

@@ -65,9 +65,17 @@ class NodeTask(DataModule):
     def objective(self) -> NodeClassification:
         return NodeClassification()
 
-    def train_loader(self, config: Mapping[str, Any] | None, where: str, seed: int, rank: int, world_size: int) -> DataLoader:
+    def train_loader(
+        self, config: Mapping[str, Any] | None, where: str, seed: int, rank: int, world_size: int
+    ) -> DataLoader:
         loader = build(
-            DATASETS, config or {"type": "FullGraph"}, where, node_data=self.nodes, seed=seed, rank=rank, world_size=world_size
+            DATASETS,
+            config or {"type": "FullGraph"},
+            where,
+            node_data=self.nodes,
+            seed=seed,
+            rank=rank,
+            world_size=world_size,
         )
         if not hasattr(loader.dataset, "metainfo"):
             loader.dataset.metainfo = {}
@@ -76,12 +84,12 @@ class NodeTask(DataModule):
     def eval_loader(self, split: str) -> DataLoader:
         observed, ids = self.nodes.observed, self.nodes.split
         if split == "val":
-            return fixed_batches([_evaluation(observed, {"val": ids.val})])
-        batches = [_evaluation(observed, {"val": ids.val, "test": ids.test})]
+            return fixed_batches([_evaluation(observed, self.graph.y, {"val": ids.val})])
+        batches = [_evaluation(observed, self.graph.y, {"val": ids.val, "test": ids.test})]
         if ids.ind.numel():
             whole = self.graph.clone()
             whole.n_id = torch.arange(self.graph.num_nodes)
-            batches.append(_evaluation(whole, {"ind": ids.ind}))
+            batches.append(_evaluation(whole, self.graph.y, {"ind": ids.ind}))
         return fixed_batches(batches)
 
     def metrics(self) -> list[Any]:
@@ -106,15 +114,15 @@ class NodeTask(DataModule):
         return node_latency(model, self.graph, self.latency_batches, hops=hops)
 
 
-def _evaluation(graph: Data, splits: Mapping[str, Tensor]) -> Data:
-    """The graph with the labels of the given splits only; `splits` become rows of this graph."""
-    rows = torch.full((int(graph.n_id.max()) + 1,), -1, dtype=torch.long)
-    rows[graph.n_id] = torch.arange(graph.n_id.numel())
-    batch = Data(x=graph.x, edge_index=graph.edge_index, edge_weight=graph.edge_weight, n_id=graph.n_id)
-    batch.splits = {name: rows[ids] for name, ids in splits.items()}
-    batch.y = torch.full_like(graph.y, -1)
-    for ids in batch.splits.values():
-        batch.y[ids] = graph.y[ids]
+def _evaluation(graph: Data, labels: Tensor, splits: Mapping[str, Tensor]) -> Data:
+    """`graph` with the labels of the given splits (global ids) and no others; `splits` become its rows."""
+    row = torch.full((labels.size(0),), -1, dtype=torch.long)
+    row[graph.n_id] = torch.arange(graph.n_id.numel())
+    batch = Data(**graph.to_dict())
+    batch.splits = {name: row[ids] for name, ids in splits.items()}
+    batch.y = torch.full_like(labels[graph.n_id], -1)
+    for name, ids in splits.items():
+        batch.y[batch.splits[name]] = labels[ids]
     return batch
 
 

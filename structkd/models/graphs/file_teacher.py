@@ -32,9 +32,7 @@ class FileTeacher(nn.Module):
     array that is not two-dimensional floating point and finite, rows that differ, or a node id beyond the file.
     """
 
-    def __init__(
-        self, path: str | Path, keys: Mapping[str, str] | None = None, num_nodes: int | None = None
-    ) -> None:
+    def __init__(self, path: str | Path, keys: Mapping[str, str] | None = None, num_nodes: int | None = None) -> None:
         super().__init__()
         self.path = Path(path)
         self.keys = dict(keys or {"logits": "logits"})
@@ -85,7 +83,7 @@ def _read(path: Path) -> dict[str, Tensor]:
 
 def _check(path: Path, key: str, value: object) -> Tensor:
     if isinstance(value, np.ndarray) and value.dtype.kind in "fiub":
-        value = torch.from_numpy(value)
+        value = torch.from_numpy(value.astype(value.dtype.newbyteorder("="), copy=False))
     if not isinstance(value, Tensor):
         raise DataError(f"{path}: '{key}' is {type(value).__name__}; expected a numeric array [nodes, features].")
     if value.dim() != 2 or not value.is_floating_point():

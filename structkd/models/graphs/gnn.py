@@ -9,11 +9,11 @@ from torch import Tensor, nn
 from structkd.errors import ConfigError
 from structkd.models.graphs.convs import APPNPConv, GATConv, GCNConv, SAGEConv
 from structkd.models.graphs.linear import Dropout, make_norm, reset
-from structkd.models.graphs.mlp import MLP, layer_sizes
+from structkd.models.graphs.mlp import MLP, layer_shapes
 
 
 class GNN(nn.Module):
-    """What the layered GNNs share: convolutions, and row-wise work in front of each.
+    """What the layered GNNs share: convolutions, and row-wise work behind each but the last.
 
     Taps: `convs.{l}` is the output of convolution l before norm and activation, `acts.{l}` after activation,
     `norms.{l}` after norm (an identity for norm "none"); `acts.{L-2}` is the last hidden state that NOSMOG and
@@ -32,13 +32,17 @@ class GNN(nn.Module):
     def reset_parameters(self) -> None:
         reset(self.convs, self.norms)
 
-    def before(self, layer: int, x: Tensor) -> Tensor:
-        """Row-wise work between convolution `layer - 1` (or the input) and convolution `layer`."""
+    def hidden(self, layer: int, x: Tensor) -> Tensor:
+        """Norm, activation and dropout behind convolution `layer`, in the model's order."""
         raise NotImplementedError
+
+    def leave(self, layer: int, x: Tensor) -> Tensor:
+        """Row-wise work between convolution `layer` and the next one; nothing behind the last."""
+        return self.hidden(layer, x) if layer < len(self.acts) else x
 
     def forward(self, x: Tensor, edge_index: Tensor) -> Tensor:
         for layer, conv in enumerate(self.convs):
-            x = conv(self.before(layer, x), edge_index)
+            x = self.leave(layer, conv(x, edge_index))
         return x
 
 
@@ -63,14 +67,12 @@ class GCN(GNN):
         dropout: float = 0.0,
         norm: str = "none",
     ) -> None:
-        sizes = layer_sizes(in_channels, hidden_channels, out_channels, num_layers)
-        super().__init__([GCNConv(i, o) for i, o in zip(sizes[:-1], sizes[1:])], hidden_channels, norm)
+        shapes = layer_shapes(in_channels, hidden_channels, out_channels, num_layers)
+        super().__init__([GCNConv(i, o) for i, o in shapes], hidden_channels, norm)
         self.drops = nn.ModuleList(nn.Dropout(dropout) for _ in self.norms)
 
-    def before(self, layer: int, x: Tensor) -> Tensor:
-        if layer == 0:
-            return x
-        return self.drops[layer - 1](self.norms[layer - 1](self.acts[layer - 1](x)))
+    def hidden(self, layer: int, x: Tensor) -> Tensor:
+        return self.drops[layer](self.norms[layer](self.acts[layer](x)))
 
 
 class GraphSAGE(GNN):
@@ -96,14 +98,12 @@ class GraphSAGE(GNN):
         norm: str = "none",
         aggregator: str = "gcn",
     ) -> None:
-        sizes = layer_sizes(in_channels, hidden_channels, out_channels, num_layers)
-        super().__init__([SAGEConv(i, o, aggregator) for i, o in zip(sizes[:-1], sizes[1:])], hidden_channels, norm)
+        shapes = layer_shapes(in_channels, hidden_channels, out_channels, num_layers)
+        super().__init__([SAGEConv(i, o, aggregator) for i, o in shapes], hidden_channels, norm)
         self.drops = nn.ModuleList(nn.Dropout(dropout) for _ in self.norms)
 
-    def before(self, layer: int, x: Tensor) -> Tensor:
-        if layer == 0:
-            return x
-        return self.drops[layer - 1](self.acts[layer - 1](self.norms[layer - 1](x)))
+    def hidden(self, layer: int, x: Tensor) -> Tensor:
+        return self.drops[layer](self.acts[layer](self.norms[layer](x)))
 
 
 class GAT(GNN):
@@ -138,16 +138,17 @@ class GAT(GNN):
     ) -> None:
         if heads < 1 or hidden_channels % heads:
             raise ConfigError(f"hidden_channels={hidden_channels} is not a multiple of heads={heads}.")
-        sizes = layer_sizes(in_channels, hidden_channels, out_channels, num_layers)
-        convs = [GATConv(i, o // heads, heads, dropout=attn_dropout) for i, o in zip(sizes[:-2], sizes[1:-1])]
-        convs.append(GATConv(sizes[-2], out_channels, heads=1, dropout=attn_dropout))
+        shapes = layer_shapes(in_channels, hidden_channels, out_channels, num_layers)
+        convs = [GATConv(i, o // heads, heads, dropout=attn_dropout) for i, o in shapes[:-1]]
+        convs.append(GATConv(shapes[-1][0], out_channels, heads=1, dropout=attn_dropout))
         super().__init__(convs, hidden_channels, norm)
         self.drops = nn.ModuleList(Dropout(dropout) for _ in self.convs)
 
-    def before(self, layer: int, x: Tensor) -> Tensor:
-        if layer:
-            x = self.acts[layer - 1](self.norms[layer - 1](x))
-        return self.drops[layer](x)
+    def hidden(self, layer: int, x: Tensor) -> Tensor:
+        return self.drops[layer + 1](self.acts[layer](self.norms[layer](x)))
+
+    def forward(self, x: Tensor, edge_index: Tensor) -> Tensor:
+        return super().forward(self.drops[0](x), edge_index)
 
 
 class APPNP(MLP):

@@ -1,7 +1,9 @@
-"""Linear layers that also take sparse features, and the norm layers models name by a word."""
+"""Layers that also take sparse features, and the norm layers models name by a word."""
 
 from __future__ import annotations
 
+import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from structkd.errors import ConfigError, nearest
@@ -15,6 +17,16 @@ class Linear(nn.Linear):
 
     def forward(self, x: Tensor) -> Tensor:
         return sparse_features.linear(x, self.weight, self.bias)
+
+
+class Dropout(nn.Dropout):
+    """`nn.Dropout` whose input may also be a sparse CSR tensor; then its stored entries are dropped."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not sparse_features.is_sparse(x) or not self.training or self.p == 0:
+            return x if sparse_features.is_sparse(x) else super().forward(x)
+        values = F.dropout(x.values(), self.p)
+        return torch.sparse_csr_tensor(x.crow_indices(), x.col_indices(), values, x.shape, check_invariants=False)
 
 
 def make_norm(kind: str, channels: int) -> nn.Module:

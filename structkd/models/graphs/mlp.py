@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from torch import Tensor, nn
 
 from structkd.errors import ConfigError
 from structkd.models.graphs.linear import Linear, make_norm, reset
 
 
-def layer_sizes(in_channels: int, hidden_channels: int, out_channels: int, num_layers: int) -> list[int]:
-    """Feature sizes before, between and after `num_layers` layers; `ConfigError` for fewer than one layer."""
+def layer_shapes(in_channels: int, hidden_channels: int, out_channels: int, num_layers: int) -> list[tuple[int, int]]:
+    """(in, out) features of each of `num_layers` layers; `ConfigError` for fewer than one layer."""
     if num_layers < 1:
         raise ConfigError(f"num_layers={num_layers}; a network needs at least 1 layer.")
-    return [in_channels, *[hidden_channels] * (num_layers - 1), out_channels]
+    return list(pairwise([in_channels, *[hidden_channels] * (num_layers - 1), out_channels]))
 
 
 class MLP(nn.Module):
@@ -47,8 +49,8 @@ class MLP(nn.Module):
     ) -> None:
         super().__init__()
         hidden = round(hidden_channels * width)
-        sizes = layer_sizes(in_channels, hidden, out_channels, num_layers)
-        self.lins = nn.ModuleList(Linear(i, o) for i, o in zip(sizes[:-1], sizes[1:]))
+        shapes = layer_shapes(in_channels, hidden, out_channels, num_layers)
+        self.lins = nn.ModuleList(Linear(i, o) for i, o in shapes)
         self.norms = nn.ModuleList(make_norm(norm, hidden) for _ in range(num_layers - 1))
         self.acts = nn.ModuleList(nn.ReLU() for _ in range(num_layers - 1))
         self.drops = nn.ModuleList(nn.Dropout(dropout) for _ in range(num_layers - 1))

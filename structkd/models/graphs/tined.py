@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from structkd.errors import ConfigError, WiringError, nearest
 from structkd.models.graphs.linear import Linear, make_norm, reset
-from structkd.models.graphs.mlp import layer_sizes
+from structkd.models.graphs.mlp import layer_shapes
 
 INITS = ("identity", "random")
 
@@ -51,18 +51,17 @@ class TINEDStudent(nn.Module):
         super().__init__()
         if propagation_init not in INITS:
             raise ConfigError(f"propagation_init='{propagation_init}' is not known. {nearest(propagation_init, INITS)}")
-        sizes = layer_sizes(in_channels, hidden_channels, out_channels, num_layers)
-        pairs = list(zip(sizes[:-1], sizes[1:]))
+        shapes = layer_shapes(in_channels, hidden_channels, out_channels, num_layers)
         self.propagation_init = propagation_init
-        self.transform_first = [i > o if transform_first is None else transform_first for i, o in pairs]
-        self.injections = nn.ModuleList(Linear(i, o) for i, o in pairs)
-        self.before = nn.ModuleList(nn.Identity() for _ in pairs)
+        self.transform_first = [i > o if transform_first is None else transform_first for i, o in shapes]
+        self.injections = nn.ModuleList(Linear(i, o) for i, o in shapes)
+        self.before = nn.ModuleList(nn.Identity() for _ in shapes)
         self.propagations = nn.ModuleList(
-            Linear(width, width) for width in (o if first else i for (i, o), first in zip(pairs, self.transform_first))
+            Linear(width, width) for width in (o if first else i for (i, o), first in zip(shapes, self.transform_first))
         )
-        self.norms = nn.ModuleList(make_norm(norm, hidden_channels) for _ in pairs[1:])
-        self.acts = nn.ModuleList(nn.ReLU() for _ in pairs[1:])
-        self.drops = nn.ModuleList(nn.Dropout(dropout) for _ in pairs[1:])
+        self.norms = nn.ModuleList(make_norm(norm, hidden_channels) for _ in shapes[1:])
+        self.acts = nn.ModuleList(nn.ReLU() for _ in shapes[1:])
+        self.drops = nn.ModuleList(nn.Dropout(dropout) for _ in shapes[1:])
         self.reset_parameters()
 
     def reset_parameters(self) -> None:

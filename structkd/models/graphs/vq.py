@@ -32,6 +32,7 @@ class CosineCodebook(nn.Module):
         mode: "default" or "reference", see Differences.
 
     Shapes: h [N, C] -> (q [N, C], code of each row [N] int64, commitment loss, a scalar). An empty input is legal.
+    `structkd.evaluation.codes` tells how evenly the codes are used.
     Randomness comes from torch's global generator. `forward` updates the codes in train mode only; several
     processes each keep their own codebook.
 
@@ -80,67 +81,55 @@ class CosineCodebook(nn.Module):
 
     @torch.no_grad()
     def assign(self, h: Tensor) -> Tensor:
-        """Most similar code of each row, [N] int64; ties go to the lowest code. Holds no [N, K]."""
+        """Most similar code of each row, [N] int64; holds no [N, K]."""
         if h.size(0) == 0:
             return torch.zeros(0, dtype=torch.long, device=h.device)
         return torch.cat([self.similarity(rows).argmax(dim=1) for rows in h.split(ROWS)])
 
     def forward(self, h: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        units = F.normalize(h.detach().to(self.codes.dtype), dim=1)
         if self.training and not self.started:
-            self._start(h.detach())
+            self._start(units)
         codes = self.assign(h)
         quantised = self.codes[codes]
         commitment = self.commitment_weight * (h - quantised).square().sum() / max(h.numel(), 1)
         if self.training:
-            self._move(h.detach(), codes)
+            self._move(units, codes)
             quantised = h + (quantised - h).detach()
         return quantised, codes, commitment
 
     @torch.no_grad()
-    def _start(self, h: Tensor, iterations: int = 10) -> None:
-        count = min(len(self.codes), h.size(0))
+    def _start(self, units: Tensor, iterations: int = 10) -> None:
+        directions = units[units.any(dim=1)]
+        count = min(len(self.codes), len(directions))
         if count == 0:
             return
-        chosen = torch.randperm(h.size(0), device=h.device)[:count]
-        self.codes[:count] = F.normalize(h[chosen], dim=1)
+        self.codes[:count] = directions[torch.randperm(len(directions), device=units.device)[:count]]
         for _ in range(iterations):
-            centres, hits = self._centres(h, self.assign(h))
-            self.codes.copy_(torch.where(hits.unsqueeze(1) > 0, centres, self.codes))
+            centres = self._centres(units, self.assign(units))
+            self.codes.copy_(torch.where(centres.any(dim=1, keepdim=True), centres, self.codes))
         self.started.fill_(True)
 
     @torch.no_grad()
-    def _move(self, h: Tensor, codes: Tensor) -> None:
-        if h.size(0) == 0:
-            return
-        centres, hits = self._centres(h, codes)
+    def _move(self, units: Tensor, codes: Tensor) -> None:
+        centres = self._centres(units, codes)
         moved = torch.lerp(centres, self.codes, self.decay)
         if self.mode == "default":
             moved = F.normalize(moved, dim=1)
-        self.codes.copy_(torch.where(hits.unsqueeze(1) > 0, moved, self.codes))
+        self.codes.copy_(torch.where(centres.any(dim=1, keepdim=True), moved, self.codes))
+        hits = torch.bincount(codes, minlength=len(self.codes)).to(self.hits.dtype)
         self.hits.lerp_(hits, 1 - self.decay)
         if self.revive_below > 0:
-            self._revive(h)
+            self._revive(units)
 
-    def _centres(self, h: Tensor, codes: Tensor) -> tuple[Tensor, Tensor]:
-        """Normalised mean of the normalised rows of each code [K, C], and rows a code [K]."""
-        sums = torch.zeros_like(self.codes).index_add_(0, codes, F.normalize(h, dim=1))
-        return F.normalize(sums, dim=1), code_usage(codes, len(self.codes)).to(self.hits.dtype)
+    def _centres(self, units: Tensor, codes: Tensor) -> Tensor:
+        """Normalised mean of the unit rows of each code, [K, C]; zero for a code without a row that has a direction."""
+        sums = torch.zeros_like(self.codes).index_add_(0, codes, units)
+        return F.normalize(sums, dim=1)
 
-    def _revive(self, h: Tensor) -> None:
+    def _revive(self, units: Tensor) -> None:
+        directions = units[units.any(dim=1)]
         dead = (self.hits < self.revive_below).nonzero().flatten()
-        chosen = torch.randint(h.size(0), (len(dead),), device=h.device)
-        self.codes[dead] = F.normalize(h[chosen], dim=1)
-        self.hits[dead] = 1.0
-
-
-def code_usage(codes: Tensor, num_codes: int) -> Tensor:
-    """How many elements use each code: codes [N] int64 -> counts [num_codes] int64."""
-    return torch.bincount(codes, minlength=num_codes)
-
-
-def perplexity(counts: Tensor) -> Tensor:
-    """exp(entropy) of the usage counts [K]: the number of codes in even use, from 1 (collapse) to K; 0 if unused."""
-    if int(counts.sum()) == 0:
-        return counts.new_zeros((), dtype=torch.get_default_dtype())
-    p = counts / counts.sum()
-    return torch.special.entr(p).sum().exp()
+        if len(directions) and len(dead):
+            self.codes[dead] = directions[torch.randint(len(directions), (len(dead),), device=units.device)]
+            self.hits[dead] = 1.0

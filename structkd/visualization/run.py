@@ -1,0 +1,81 @@
+"""What a finished (or still running) experiment left in its work directory."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from structkd.errors import DataError
+
+#: Keys without which a results file says nothing.
+NEEDED = ("name", "seeds", "stages", "primary_metric")
+Line = dict[str, float]
+
+
+@dataclass(frozen=True)
+class Run:
+    """One work directory.
+
+    Attributes:
+        name: name of the directory.
+        results: content of its `results.json`.
+        curves: stage -> seed -> lines of `scalars.jsonl`, one an epoch.
+        figures: stage -> pictures that the stage drew, of the first seed that has any.
+    """
+
+    name: str
+    results: dict[str, Any]
+    curves: dict[str, dict[int, list[Line]]] = field(default_factory=dict)
+    figures: dict[str, list[Path]] = field(default_factory=dict)
+
+
+def read_run(work_dir: str | Path) -> Run:
+    """Read `work_dir`; raises `DataError` naming the file when the results are missing, damaged or incomplete."""
+    folder = Path(work_dir)
+    results = read_results(folder)
+    curves: dict[str, dict[int, list[Line]]] = {}
+    figures: dict[str, list[Path]] = {}
+    for stage in results["stages"]:
+        for seed in results["seeds"]:
+            place = folder / f"seed_{seed}" / stage
+            lines = read_scalars(place / "scalars.jsonl")
+            if lines:
+                curves.setdefault(stage, {})[seed] = lines
+            pictures = sorted((place / "figures").glob("*.png"))
+            if pictures:
+                figures.setdefault(stage, pictures)
+    return Run(folder.resolve().name, results, curves, figures)
+
+
+def read_results(work_dir: str | Path) -> dict[str, Any]:
+    """The `results.json` of `work_dir`, checked as `read_run` says."""
+    path = Path(work_dir) / "results.json"
+    if not path.is_file():
+        raise DataError(f"There is no {path}: the folder is no work directory, or its first seed is not finished yet.")
+    try:
+        results = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise DataError(f"{path} is damaged: {error}") from error
+    missing = [key for key in NEEDED if not isinstance(results, dict) or key not in results]
+    if missing:
+        raise DataError(f"{path} is no results file: it has no {', '.join(missing)}.")
+    return results
+
+
+def read_scalars(path: Path) -> list[Line]:
+    """The lines of a `scalars.jsonl` in order of their epoch; none when the file is not there.
+
+    An epoch written twice counts as written last (a resumed run), an unfinished last line is left out.
+    """
+    if not path.is_file():
+        return []
+    by_epoch: dict[float, Line] = {}
+    for text in path.read_text(encoding="utf-8").splitlines():
+        try:
+            line = json.loads(text)
+            by_epoch[line["epoch"]] = line
+        except (ValueError, KeyError, TypeError):
+            continue
+    return [by_epoch[epoch] for epoch in sorted(by_epoch)]

@@ -1,0 +1,220 @@
+"""Result tables: one content, three forms (terminal, Markdown, HTML)."""
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from structkd.errors import DataError
+from structkd.visualization.verdicts import verdicts
+
+NONE = "–"
+
+
+@dataclass(frozen=True)
+class Table:
+    """Cells as text. The first `left` columns are words, the others numbers, aligned to the right."""
+
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    left: int = 2
+
+    def text(self) -> str:
+        """Aligned columns in ASCII, which every terminal and log can show."""
+        cells = [[cell.replace("±", "+-").replace(NONE, "-") for cell in row] for row in (self.columns, *self.rows)]
+        widths = [max(map(len, column)) for column in zip(*cells)]
+        lines = [
+            "  ".join(
+                cell.ljust(width) if index < self.left else cell.rjust(width)
+                for index, (cell, width) in enumerate(zip(row, widths))
+            ).rstrip()
+            for row in cells
+        ]
+        return "\n".join([lines[0], "-" * max(map(len, lines)), *lines[1:]])
+
+    def markdown(self) -> str:
+        """A GitHub table."""
+        ruler = ["---" if index < self.left else "---:" for index in range(len(self.columns))]
+        rows = [[cell.replace("|", "\\|") for cell in row] for row in (self.columns, *self.rows)]
+        return "\n".join("| " + " | ".join(row) + " |" for row in (rows[0], ruler, *rows[1:]))
+
+    def html(self, row_classes: Sequence[str] = ()) -> str:
+        """A `<table>`; `row_classes` gives a CSS class for each row."""
+
+        def line(tag: str, row: Sequence[str], css: str = "") -> str:
+            cells = (
+                f"<{tag}{'' if index < self.left else ' class=number'}>{html.escape(cell)}</{tag}>"
+                for index, cell in enumerate(row)
+            )
+            return f"<tr{f' class={css}' if css else ''}>{''.join(cells)}</tr>"
+
+        classes = row_classes or [""] * len(self.rows)
+        body = "".join(line("td", row, css) for row, css in zip(self.rows, classes))
+        return f"<table><thead>{line('th', self.columns)}</thead><tbody>{body}</tbody></table>"
+
+
+def metric_names(results: Mapping[str, Any]) -> list[str]:
+    """Metrics to show, the primary one first; validation scores served the selection and are left out."""
+    primary = results["primary_metric"]
+    names = {name for stage in results["stages"].values() for name in stage["metrics"] if not name.startswith("val/")}
+    return [primary, *sorted(names - {primary})]
+
+
+def stage_table(results: Mapping[str, Any]) -> Table:
+    """Teacher, plain and distilled students of one experiment: scores, paired differences, size, latency."""
+    metrics = metric_names(results)
+    primary = metrics[0]
+    stages, paired = results["stages"], results.get("paired", {})
+    batches = sorted({size for stage in stages.values() for size in stage.get("latency_ms") or {}}, key=int)
+    rows = []
+    for name, stage in stages.items():
+        against = paired.get(name, {})
+        rows.append(
+            (
+                stage_title(stage),
+                _role(stage),
+                *(score(stage["metrics"].get(metric)) for metric in metrics),
+                difference(against.get("plain", {}).get(primary)),
+                difference(against.get("teacher", {}).get(primary)),
+                f"{stage['parameters']:,}" if stage.get("parameters") is not None else NONE,
+                *(_milliseconds((stage.get("latency_ms") or {}).get(size)) for size in batches),
+            )
+        )
+    columns = (
+        "Model",
+        "Role",
+        *(_heading(metric, results) for metric in metrics),
+        "vs plain",
+        "vs teacher",
+        "Parameters",
+        *(f"ms for {size}" for size in batches),
+    )
+    return Table(columns, tuple(rows))
+
+
+def seed_table(results: Mapping[str, Any]) -> Table:
+    """The primary metric of every stage for every seed."""
+    primary = results["primary_metric"]
+    rows = []
+    for stage in results["stages"].values():
+        values = stage["metrics"].get(primary, {}).get("values", [None] * len(results["seeds"]))
+        rows.append((stage_title(stage), *(_number(value) for value in values)))
+    return Table(("Model", *(f"seed {seed}" for seed in results["seeds"])), tuple(rows), left=1)
+
+
+def overview_table(experiments: Mapping[str, Mapping[str, Any]]) -> Table:
+    """One row a model, one column an experiment; students with their mean paired difference to the plain student."""
+    cells: dict[tuple[str, str], dict[str, str]] = {}
+    for experiment, results in experiments.items():
+        primary = results["primary_metric"]
+        for name, stage in results["stages"].items():
+            if stage["role"] == "auxiliary":
+                continue
+            gain = results.get("paired", {}).get(name, {}).get("plain", {}).get(primary)
+            text = score(stage["metrics"].get(primary)) + (f" ({100 * gain['mean']:+.2f})" if _known(gain) else "")
+            cells.setdefault((stage_title(stage), _role(stage)), {})[experiment] = text
+    rows = tuple((*key, *(row.get(experiment, NONE) for experiment in experiments)) for key, row in cells.items())
+    return Table(("Model", "Role", *experiments), rows)
+
+
+def summary_table(results: Mapping[str, Any]) -> str:
+    """What `tools/train.py` ends with: the table of one experiment and what it says, as plain text."""
+    lines = [f"{results['name']}: {_seeds(results)}, {results.get('protocol') or 'no protocol given'}", ""]
+    lines += [stage_table(results).text(), ""]
+    lines += [verdict.text for verdict in verdicts(results)]
+    return "\n".join(lines).rstrip()
+
+
+def markdown_table(results: Mapping[str, Any]) -> str:
+    """The table of one experiment with a line on how it came about, for a README."""
+    return f"{stage_table(results).markdown()}\n\n{provenance(results)}"
+
+
+def markdown_overview(experiments: Mapping[str, Mapping[str, Any]]) -> str:
+    """Several experiments in one table, with a line on how each came about, for a README."""
+    notes = "\n".join(f"* {name}: {provenance(results)}" for name, results in experiments.items())
+    return (
+        f"{overview_table(experiments).markdown()}\n\nIn brackets: paired difference to the plain student.\n\n{notes}"
+    )
+
+
+def provenance(results: Mapping[str, Any]) -> str:
+    """One paragraph: what the figures are, how they were selected, on what they were measured."""
+    versions = results.get("versions", {})
+    parts = [
+        f"{results['primary_metric'].replace('/', ' ')}: mean ± standard deviation over {_seeds(results)}",
+        f"protocol: {results.get('protocol') or 'not recorded'}",
+        f"selection: {results.get('selection') or 'not recorded'}",
+        f"{results.get('device') or 'device not recorded'}, torch {versions.get('torch') or 'not recorded'}",
+        (results.get("created") or "date not recorded")[:10],
+    ]
+    return "; ".join(parts) + "."
+
+
+def replace_section(text: str, name: str, content: str, source: str) -> str:
+    """`text` with what stands between its two `<!-- results:NAME -->` lines replaced by `content`.
+
+    Raises `DataError` naming `source` unless there are exactly two such markers.
+    """
+    marker = f"<!-- results:{name} -->"
+    if text.count(marker) != 2:
+        known = sorted(set(re.findall(r"<!-- results:(\S+) -->", text)))
+        raise DataError(
+            f"{source} must hold the line '{marker}' twice, around the table; it holds it {text.count(marker)} times. "
+            f"Sections that it has: {', '.join(known) or 'none'}."
+        )
+    before, _, after = text.split(marker)
+    return f"{before}{marker}\n\n{content.strip()}\n\n{marker}{after}"
+
+
+def stage_title(stage: Mapping[str, Any]) -> str:
+    """A stage's title, with its model where the title does not say it."""
+    return stage["title"] if stage["model"] in stage["title"] else f"{stage['title']} ({stage['model']})"
+
+
+def score(entry: Mapping[str, Any] | None) -> str:
+    """Mean and spread, in percent where the metric is a fraction."""
+    if not _known(entry):
+        return NONE
+    factor = 100 if is_fraction(entry) else 1
+    return f"{factor * entry['mean']:.2f} ± {factor * (entry['std'] or 0):.2f}"
+
+
+def difference(entry: Mapping[str, Any] | None) -> str:
+    """Mean and spread of a paired difference, in percentage points."""
+    return f"{100 * entry['mean']:+.2f} ± {100 * (entry['std'] or 0):.2f}" if _known(entry) else NONE
+
+
+def is_fraction(entry: Mapping[str, Any]) -> bool:
+    """Whether a metric is one to show in percent; what exceeds 1 (a perplexity, a count) is not."""
+    return all(value is None or abs(value) <= 1 for value in entry["values"])
+
+
+def _heading(metric: str, results: Mapping[str, Any]) -> str:
+    entries = [stage["metrics"][metric] for stage in results["stages"].values() if metric in stage["metrics"]]
+    return metric.replace("/", " ") + (", %" if all(map(is_fraction, entries)) else "")
+
+
+def _known(entry: Mapping[str, Any] | None) -> bool:
+    return bool(entry) and entry["mean"] is not None
+
+
+def _number(value: float | None) -> str:
+    return NONE if value is None else f"{value if abs(value) > 1 else 100 * value:.2f}"
+
+
+def _role(stage: Mapping[str, Any]) -> str:
+    method = stage.get("method")
+    return f"{stage['role']}, {method}" if method and method not in stage["title"] else stage["role"]
+
+
+def _milliseconds(entry: Mapping[str, float] | None) -> str:
+    return NONE if not entry else f"{entry.get('fetch', 0) + entry.get('compute', 0):.3g}"
+
+
+def _seeds(results: Mapping[str, Any]) -> str:
+    seeds = results["seeds"]
+    return f"{len(seeds)} seed{'s' if len(seeds) != 1 else ''} ({', '.join(map(str, seeds))})"
