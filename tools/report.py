@@ -17,7 +17,7 @@ from pathlib import Path
 from structkd.engine.files import atomic_write_bytes, atomic_write_text
 from structkd.errors import DataError, StructkdError
 from structkd.visualization.report import render_report
-from structkd.visualization.run import Run, read_run
+from structkd.visualization.run import Run, read_runs
 from structkd.visualization.tables import markdown_overview, markdown_table, replace_section, summary_table
 
 
@@ -50,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if (options.markdown is None) != (options.section is None):
         parser.error("--markdown and --section belong together")
     try:
-        runs = [read_run(folder) for folder in options.work_dirs]
+        runs = read_runs(options.work_dirs)
         if options.markdown is not None:
             write_markdown(runs, options.markdown, options.section)
             print(f"Table '{options.section}' written to {options.markdown}")

@@ -1,4 +1,6 @@
 """Readers of standard layouts, generators for the embedded defaults, splits and loaders."""
 
+from structkd.datasets import graphs
 from structkd.datasets.graphs import *  # noqa: F403
-from structkd.datasets.graphs import __all__  # noqa: F401
+
+__all__ = [*graphs.__all__]

@@ -69,7 +69,9 @@ def load_config(path: str | Path, options: Mapping[str, Any] | None = None) -> C
         raise ConfigError(f"{path} could not be read as a config: {type(error).__name__}: {error}") from error
     for name in [name for name in config if name.startswith("_")]:
         config.pop(name)  # helper variables of the file
-    _check_options(config, options or {})
+    resolved = copy.deepcopy(config)
+    _inherit(resolved, str(path))
+    _check_options(resolved, options or {})
     try:
         config.merge_from_dict(dict(options or {}))
     except (KeyError, TypeError, AssertionError) as error:
@@ -120,6 +122,8 @@ def _check_options(config: Config, options: Mapping[str, Any]) -> None:
                 node = node[int(key)]
             elif key in known:
                 node = node[key]
+            elif depth == 2 and parents[0] == "stages" and key in STAGE_KEYS:
+                break  # a part of a stage that the config leaves at its default
             else:
                 here = ".".join(parents[:depth]) or "the config"
                 raise ConfigError(f"--cfg-options {dotted}: there is no '{key}' in {here}. {nearest(key, known)}")

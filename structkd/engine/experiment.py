@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
-from mmengine.dist import init_dist, is_distributed, is_main_process
+from mmengine.dist import is_main_process
 
 from structkd.engine.config import plain_config, resolve_root
 from structkd.engine.data import DATA, DataModule
 from structkd.engine.files import atomic_write_json
+from structkd.engine.launch import join_processes
 from structkd.engine.registry import build
 from structkd.engine.results import collect
 from structkd.engine.stages import StageRun, Switches
@@ -31,10 +32,7 @@ def run_experiment(config: Config, work_dir: Path, seeds: Sequence[int], switche
 
     `results.json` is written after each seed, so that a long run can be looked at before it ends.
     """
-    if switches.launcher != "none" and not is_distributed():
-        import torch
-
-        init_dist(switches.launcher, backend="nccl" if torch.cuda.is_available() else "gloo")
+    join_processes(switches.launcher)
     work_dir.mkdir(parents=True, exist_ok=True)
     start_log(work_dir / "train.log")
     name = Path(config.filename).stem if config.filename else "experiment"

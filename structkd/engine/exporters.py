@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import io
 import logging
+import textwrap
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -86,10 +87,11 @@ def _tracing(model: nn.Module, exporter: str) -> Iterator[None]:
             warnings.simplefilter("ignore")
             yield
     except Exception as error:
-        first = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+        reason = textwrap.shorten(str(error), 160, placeholder=" ...") or "no reason given"
         raise ConfigError(
-            f"{exporter} cannot trace {type(model).__name__}: {type(error).__name__}: {first.strip()[:300]} "
-            "Its weights can still be exported (format state_dict)."
+            f"{exporter} cannot trace {type(model).__name__}, which happens to models that read edges through sparse "
+            f"kernels or branch on their data ({type(error).__name__}: {reason}). "
+            "Its weights can still be exported: format state_dict."
         ) from error
     finally:
         logging.disable(level)

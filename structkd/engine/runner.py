@@ -9,6 +9,8 @@ import mmengine.runner
 import torch
 from mmengine.dist import master_only
 from mmengine.logging import HistoryBuffer
+from mmengine.model import MMDistributedDataParallel, is_model_wrapper
+from torch import nn
 
 from structkd import __version__
 from structkd.engine.checkpoint import load, load_weights, save
@@ -29,6 +31,12 @@ class Runner(mmengine.runner.Runner):
 
     def _log_env(self, env_cfg: dict[str, Any]) -> None:
         """Nothing: a report for each stage and seed would bury the results."""
+
+    def wrap_model(self, model_wrapper_cfg: dict[str, Any] | None, model: nn.Module) -> nn.Module:
+        """As mmengine's, and on CPUs too, where DDP must not be given a device id."""
+        if not self.distributed or torch.cuda.is_available() or is_model_wrapper(model):
+            return super().wrap_model(model_wrapper_cfg, model)
+        return MMDistributedDataParallel(model, **(model_wrapper_cfg or {}))
 
     @master_only
     def save_checkpoint(  # type: ignore[override]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -72,16 +72,17 @@ class CodeReport:
     class_purity: Tensor | None = None
     purity: float | None = None
 
-    def to_dict(self) -> dict[str, float | int | list[float] | None]:
+    def to_dict(self) -> dict[str, float | int | list[float | None] | None]:
         """The figures as plain data for a results file."""
+        shares: list[float | None] | None = None
+        if self.class_purity is not None:
+            shares = [None if math.isnan(value) else value for value in self.class_purity.tolist()]
         return {
             "codes": self.usage.numel(),
             "used": self.used,
             "perplexity": self.perplexity,
             "purity": self.purity,
-            "class_purity": None
-            if self.class_purity is None
-            else [None if math.isnan(value) else value for value in self.class_purity.tolist()],
+            "class_purity": shares,
         }
 
 
@@ -97,19 +98,18 @@ def analyze_codes(codes: Tensor, num_codes: int, labels: Tensor | None = None) -
     Raises `DataError` for codes outside the codebook or labels of another length.
     """
     usage = code_usage(codes, num_codes)
-    figures = {"usage": usage, "used": int((usage > 0).sum()), "perplexity": perplexity(usage)}
+    report = CodeReport(usage, int((usage > 0).sum()), perplexity(usage))
     if labels is None:
-        return CodeReport(**figures)
+        return report
     if labels.shape != codes.shape:
         raise DataError(f"codes has shape {tuple(codes.shape)} but labels {tuple(labels.shape)}; expected the same.")
     num_classes = int(labels.max()) + 1 if labels.numel() else 0
-    composition = code_composition(codes, labels, num_codes, max(num_classes, 0))
+    composition = code_composition(codes, labels, num_codes, num_classes)
     counts = composition.double()
     share = counts / counts.sum(1, keepdim=True).clamp(min=1)
-    known = counts.sum()
-    return CodeReport(
-        **figures,
+    return replace(
+        report,
         composition=composition,
         class_purity=(counts * share).sum(0) / counts.sum(0),
-        purity=float(counts.max(1).values.sum() / known) if known else None,
+        purity=float(counts.max(1).values.sum() / counts.sum()) if composition.any() else None,
     )

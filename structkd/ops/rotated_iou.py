@@ -23,10 +23,11 @@ def rotated_intersection(a: Tensor, b: Tensor, aligned: bool = False, *, backend
     r"""Area that two turned rectangles share.
 
     Green's theorem in the frame of `b`, where it is :math:`|x| \le h_x, |y| \le h_y`: the area is
-    :math:`-\oint \mathrm{clamp}(y, -h_y, h_y) \, dx` along the part of the border of `a` with :math:`|x| \le h_x`. Each of
-    the four edges has a closed form that is continuous in the corners, so nothing is decided by comparing rounded
-    numbers: identical, turned, touching and nested rectangles are exact to rounding like all others, where clippers
-    that look for crossing points need tolerances. Each pair is recentred and computed in float64.
+    :math:`-\oint \mathrm{clamp}(y, -h_y, h_y) \, dx` along those parts of the border of `a` that have
+    :math:`|x| \le h_x`. Each of the four edges has a closed form that is continuous in the corners, so nothing is
+    decided by comparing rounded numbers: identical, turned, touching and nested rectangles are exact to rounding like
+    all others, where clippers that look for crossing points need tolerances. Each pair is recentred and computed in
+    float64.
 
     Args:
         a: [N, 5] rectangles x, y, l, w, yaw: centre, length along the heading, width across it (one unit, say metres)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -63,7 +64,7 @@ def plot_codes(
     return path
 
 
-def _stack(axes, composition: Tensor, class_names: Sequence[str] | None) -> None:
+def _stack(axes: Any, composition: Tensor, class_names: Sequence[str] | None) -> None:
     """Stacked bars of [codes, classes] counts, with a legend where it stays readable."""
     from matplotlib import colormaps
 

@@ -30,27 +30,24 @@ CAPTIONS = {
 
 
 def render_report(runs: Sequence[Run]) -> tuple[str, dict[str, bytes]]:
-    """The report on one or more work directories.
+    """The report on one or more work directories (with names that differ, as `read_runs` gives them).
 
     Returns:
         The page, and the figures in it as `<run>_<figure>.png` -> bytes.
     """
-    names = _distinct([run.name for run in runs])
     title = runs[0].results["name"] if len(runs) == 1 else f"{len(runs)} experiments"
     images: dict[str, bytes] = {}
     sections = []
-    for name, run in zip(names, runs):
+    for run in runs:
         drawn = figures(run)
-        images |= {f"{name}_{figure}.png": png for figure, png in drawn.items()}
-        sections.append(_section(name, run, drawn))
+        images |= {f"{run.name}_{figure}.png": png for figure, png in drawn.items()}
+        sections.append(_section(run, drawn))
     overview = ""
     if len(runs) > 1:
-        links = "".join(
-            f'<li><a href="#{_escape(n)}">{_escape(r.results["name"])}</a></li>' for n, r in zip(names, runs)
-        )
-        table = overview_table({name: run.results for name, run in zip(names, runs)})
+        links = "".join(f'<li><a href="#{_escape(run.name)}">{_escape(run.results["name"])}</a></li>' for run in runs)
         overview = (
-            f"<h1>{_escape(title)}</h1><ul>{links}</ul><div class=wide>{table.html()}</div>"
+            f"<h1>{_escape(title)}</h1><ul>{links}</ul>"
+            f"<div class=wide>{overview_table({run.name: run.results for run in runs}).html()}</div>"
             "<p class=note>In brackets: paired difference to the plain student, in percentage points.</p>"
         )
     return (
@@ -60,7 +57,7 @@ def render_report(runs: Sequence[Run]) -> tuple[str, dict[str, bytes]]:
     ), images
 
 
-def _section(name: str, run: Run, drawn: Mapping[str, bytes]) -> str:
+def _section(run: Run, drawn: Mapping[str, bytes]) -> str:
     results = run.results
     stages = list(results["stages"].values())
     table = stage_table(results).html([_escape(stage["role"]) for stage in stages])
@@ -69,7 +66,7 @@ def _section(name: str, run: Run, drawn: Mapping[str, bytes]) -> str:
         for figure, png in drawn.items()
     )
     return f"""
-<section id="{_escape(name)}">
+<section id="{_escape(run.name)}">
 <h1>{_escape(results["name"])}</h1>
 <p class=lead>{_escape(provenance(results))}</p>
 {_verdicts(results)}
@@ -132,11 +129,6 @@ def _image(png: bytes, alternative: str) -> str:
 def _range(values: Sequence[float]) -> str:
     low, high = min(values), max(values)
     return str(low) if low == high else f"{low} to {high}"
-
-
-def _distinct(names: Sequence[str]) -> list[str]:
-    """Names made unique by a number, since two work directories may end in the same one."""
-    return [name if names.count(name) == 1 else f"{name}_{names[: i + 1].count(name)}" for i, name in enumerate(names)]
 
 
 def _json(value: Any) -> str:

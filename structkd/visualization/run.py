@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ class Run:
     """One work directory.
 
     Attributes:
-        name: name of the directory.
+        name: name of the directory, for files and columns (the experiment's own title is `results["name"]`).
         results: content of its `results.json`.
         curves: stage -> seed -> lines of `scalars.jsonl`, one an epoch.
         figures: stage -> pictures that the stage drew, of the first seed that has any.
@@ -47,6 +48,16 @@ def read_run(work_dir: str | Path) -> Run:
             if pictures:
                 figures.setdefault(stage, pictures)
     return Run(folder.resolve().name, results, curves, figures)
+
+
+def read_runs(work_dirs: Sequence[str | Path]) -> list[Run]:
+    """Read several work directories; where some have the same name, a number tells them apart."""
+    runs = [read_run(folder) for folder in work_dirs]
+    names = [run.name for run in runs]
+    return [
+        run if names.count(run.name) == 1 else replace(run, name=f"{run.name}_{names[: index + 1].count(run.name)}")
+        for index, run in enumerate(runs)
+    ]
 
 
 def read_results(work_dir: str | Path) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import html
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeGuard
 
 from structkd.errors import DataError
 from structkd.visualization.verdicts import verdicts
@@ -149,7 +149,7 @@ def provenance(results: Mapping[str, Any]) -> str:
         f"protocol: {results.get('protocol') or 'not recorded'}",
         f"selection: {results.get('selection') or 'not recorded'}",
         f"{results.get('device') or 'device not recorded'}, torch {versions.get('torch') or 'not recorded'}",
-        (results.get("created") or "date not recorded")[:10],
+        str(results["created"])[:10] if results.get("created") else "date not recorded",
     ]
     return "; ".join(parts) + "."
 
@@ -198,8 +198,8 @@ def _heading(metric: str, results: Mapping[str, Any]) -> str:
     return metric.replace("/", " ") + (", %" if all(map(is_fraction, entries)) else "")
 
 
-def _known(entry: Mapping[str, Any] | None) -> bool:
-    return bool(entry) and entry["mean"] is not None
+def _known(entry: Mapping[str, Any] | None) -> TypeGuard[Mapping[str, Any]]:
+    return entry is not None and entry.get("mean") is not None
 
 
 def _number(value: float | None) -> str:

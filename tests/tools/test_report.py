@@ -54,7 +54,7 @@ def test_several_work_dirs_share_a_table(tool, work_dir, tmp_path):
     readme = tmp_path / "README.md"
     readme.write_text("<!-- results:all --><!-- results:all -->")
     assert tool("report").main([str(work_dir), str(work_dir), "--markdown", str(readme), "--section", "all"]) == 0
-    assert "| Model | Role | tiny | tiny_2 |" in readme.read_text(encoding="utf-8")
+    assert "| Model | Role | tiny_1 | tiny_2 |" in readme.read_text(encoding="utf-8")
 
 
 def test_bad_input_is_one_clear_error(tool, work_dir, tmp_path, capsys):

@@ -6,7 +6,7 @@ import pytest
 
 from structkd.visualization.curves import figures, stage_colours
 from structkd.visualization.report import render_report
-from structkd.visualization.run import Run, read_run
+from structkd.visualization.run import Run, read_run, read_runs
 
 PNG = b"\x89PNG\r\n\x1a\n"
 VOID = {"meta", "img", "br"}
@@ -79,8 +79,7 @@ def test_pictures_of_stages_are_embedded(work_dir, page_and_images):
 
 
 def test_several_runs_give_an_overview(work_dir):
-    run = read_run(work_dir)
-    page, images = render_report([run, run])
+    page, images = render_report(read_runs([work_dir, work_dir]))
     assert "<h1>2 experiments</h1>" in page and '<a href="#digits_2">' in page and '<section id="digits_2">' in page
     assert "86.50 ± 1.50 (+24.50)" in page
     assert len(images) == 8

@@ -10,7 +10,7 @@ from structkd.datasets.graphs.loaders import EdgeBatches, FullGraph, NodeBatches
 from structkd.datasets.graphs.node_data import NodeData
 from structkd.datasets.graphs.ogb import ogb_graph
 from structkd.datasets.graphs.planetoid import planetoid_graph
-from structkd.datasets.graphs.positions import deepwalk, positions, random_walks, with_positions
+from structkd.datasets.graphs.positions import deepwalk, node_positions, with_positions
 from structkd.datasets.graphs.protocols import Split, fingerprint, make_split
 from structkd.datasets.graphs.synthetic import synthetic_graph
 
@@ -33,10 +33,9 @@ __all__ = [
     "digits_graph",
     "fingerprint",
     "make_split",
+    "node_positions",
     "ogb_graph",
     "planetoid_graph",
-    "positions",
-    "random_walks",
     "sample_negatives",
     "split_links",
     "synthetic_graph",

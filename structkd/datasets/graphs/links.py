@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,7 @@ from structkd.datasets.graphs.build import both_directions
 from structkd.datasets.graphs.epochs import EpochPlan, Part, seeded
 from structkd.datasets.graphs.loaders import Batches, PlannedLoader
 from structkd.errors import ConfigError, DataError
+from structkd.ops.csr import csr_of
 from structkd.ops.sparse_features import take_rows
 
 
@@ -102,9 +103,9 @@ def split_links(
     Raises:
         ConfigError: shares that leave no training edges. DataError: a part is empty.
 
-    Differences: LLP draws with the global generators and lets a negative pair occur twice, in both directions, or
-    collide with an edge; here pairs are distinct non-edges of the whole graph. Its production val pairs are drawn
-    from the training graph (and stay message edges); here they are held out of it, as in the transductive setting.
+    Differences: LLP draws with the global generators, and its fast split may hold a negative pair in both directions;
+    here pairs are distinct. In its production setting `val` is a share of the training edges, and those pairs are
+    visible when test pairs are predicted; here it is a share of the old-old edges, which stay hidden.
     """
     production = new_nodes > 0
     extra = extra if production else 0.0
@@ -156,19 +157,31 @@ def _cut(pairs: Tensor, shares: tuple[float, ...], generator: torch.Generator) -
     return list(pairs.split([*sizes, pairs.size(1) - sum(sizes)], dim=1))
 
 
+#: (links that may be seen, anchor nodes [A], generator) -> pairs [2, P] and the anchor of each [P], in 0 to A - 1.
+Context = Callable[..., tuple[Tensor, Tensor]]
+
+
 class _Links(Batches):
-    def __init__(self, link_data: LinkData) -> None:
-        self.data = link_data
+    def __init__(self, link_data: LinkData, context: Context | None) -> None:
+        self.observed, self.train, self.context = link_data.observed, link_data.train, context
+        self.num_nodes = self.observed.x.size(0)
 
     def __getitem__(self, part: Part) -> Data:
-        observed = self.data.observed
-        positive = self.data.train[:, part.picks[0]]
+        edge_index, generator = self.observed.edge_index, seeded(*part.key)
+        positive = self.train[:, part.picks[0]]
         # Only what is observed is avoided: to avoid held-out edges too would tell the student about them.
-        negative = sample_negatives(observed.edge_index, observed.x.size(0), positive.size(1), seeded(*part.key))
-        batch = Data(**observed.to_dict())
-        batch.edge_label_index = torch.cat([positive, negative], 1)
-        batch.edge_label = torch.cat([torch.ones(positive.size(1)), torch.zeros(negative.size(1))])
-        batch.share = part.share
+        negative = sample_negatives(edge_index, self.num_nodes, positive.size(1), generator)
+        count = positive.size(1)
+        batch = Data(x=self.observed.x, edge_index=edge_index, num_nodes=self.num_nodes)
+        batch.pairs = torch.cat([positive, negative], 1)
+        batch.y = torch.cat([torch.ones(count), torch.zeros(count)])
+        batch.label_scale, batch.share = 0.5 / count, part.share
+        if self.context is not None:
+            pairs, anchor = self.context(csr_of(edge_index, self.num_nodes), part.picks[1], generator=generator)
+            batch.pairs = torch.cat([batch.pairs, pairs], 1)
+            batch.mask = torch.arange(batch.pairs.size(1)) >= 2 * count
+            batch.batch = torch.cat([anchor.new_full((2 * count,), -1), anchor])
+            batch.y = torch.cat([batch.y, torch.full((anchor.numel(),), -1.0)])
         return batch
 
 
@@ -178,19 +191,29 @@ class LinkBatches(PlannedLoader):
     Args:
         link_data: the split graph.
         batch_size: positive pairs in a global batch at most; as many negatives are drawn anew for each batch.
+        context: draws candidate pairs around anchor nodes, such as LLP's `sample_context`; called as
+            `context(csr, anchors, generator=...)`. An epoch passes once over all observed nodes as anchors.
         rank, world_size, seed, loader: as in `NodeBatches`.
 
     Yields:
-        `Data` with `x`, `edge_index`, `n_id` of the observed graph, `edge_label_index` [2, P] (rows, positives
-        first), `edge_label` [P] (1.0 or 0.0), and `share`.
+        `Data` with `x` and `edge_index` of the observed graph, `pairs` [2, P] (its rows: positives, negatives, then
+        the context), `y` [P] (1.0, 0.0, and -1.0 for the context), `label_scale` (1 / pairs that have a label) and
+        `share`; with a context also `mask` [P] (True = context) and `batch` [P] (its anchor, else -1).
     """
 
     def __init__(
-        self, link_data: LinkData, batch_size: int, rank: int = 0, world_size: int = 1, seed: int = 0, **loader: Any
+        self,
+        link_data: LinkData,
+        batch_size: int,
+        context: Context | None = None,
+        rank: int = 0,
+        world_size: int = 1,
+        seed: int = 0,
+        **loader: Any,
     ) -> None:
         if batch_size < 1:
             raise ConfigError(f"LinkBatches(batch_size={batch_size}): expected at least 1.")
         pairs = link_data.train.size(1)
-        super().__init__(
-            _Links(link_data), EpochPlan([pairs], -(-pairs // batch_size), seed, rank, world_size), **loader
-        )
+        pools = [pairs] if context is None else [pairs, link_data.observed.x.size(0)]
+        plan = EpochPlan(pools, -(-pairs // batch_size), seed, rank, world_size)
+        super().__init__(_Links(link_data, context), plan, **loader)

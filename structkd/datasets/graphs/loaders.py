@@ -96,6 +96,8 @@ class _Nodes(Batches):
         self.observed = node_data.observed
         self.rows = _seed_rows(self.observed, seeds)
         self.fanouts = None if fanouts is None else tuple(fanouts)
+        if self.fanouts == ():
+            raise ConfigError("NodeBatches(fanouts=[]): expected a number for each hop, or None for no edges.")
         self.lookup = RowLookup(self.observed.n_id.numel())
         seed_labels = int(labelled(self.observed.y[self.rows]).sum())
         self.label_rate = self.rows.numel() / seed_labels if seed_labels else 0.0

@@ -116,7 +116,7 @@ def _pairs(walks: Tensor, window: int, generator: torch.Generator) -> tuple[Tens
     return torch.cat(sources), torch.cat(targets)
 
 
-def positions(node_data: NodeData, **options: int | float) -> Tensor:
+def node_positions(node_data: NodeData, **options: int | float) -> Tensor:
     """[N, dim] DeepWalk vectors of the observed graph, for every node of the full graph.
 
     A held-out node gets the mean of its observed neighbours' vectors, zero when it has none: a student that reads
@@ -144,8 +144,8 @@ def positions(node_data: NodeData, **options: int | float) -> Tensor:
 
 
 def with_positions(node_data: NodeData, **options: int | float) -> NodeData:
-    """The same data with `positions` joined to the features, which become dense: [N, F + dim]."""
+    """The same data with `node_positions` joined to the features, which become dense: [N, F + dim]."""
     graph = copy.copy(node_data.graph)
     x = graph.x.to_dense() if is_sparse(graph.x) else graph.x
-    graph.x = torch.cat([x, positions(node_data, **options).to(x)], 1)
+    graph.x = torch.cat([x, node_positions(node_data, **options).to(x)], 1)
     return NodeData(graph, node_data.split)

@@ -27,7 +27,7 @@ class FFG2M(Distiller):
                                                 softmax(|z_s[i] - z_s[j]| / \tau))
 
     The low term needs no edges in training: `prepare` turns the teacher's outputs into one target a node by a single
-    sparse product. In our measurements it brings nearly all of the gain.
+    sparse product, and what is left is a cross entropy per node.
 
     Args:
         tau: temperature of the high term (1.0 to 1.5 in the published settings).
@@ -36,9 +36,9 @@ class FFG2M(Distiller):
             degree; "node" takes the mean within each neighbourhood first.
         low_tau: temperature of the low term, 1 as published. Neither term is multiplied by tau^2.
 
-    Reads `logits` [N, C] of both sides. The low term reads what `prepare` adds to the teacher, which makes
-    mini-batches exact: their mean over all batches of an epoch is the full-batch loss. From a teacher that was not
-    prepared it needs `edge_index`, and the targets are then computed in every call. The high term reads `edge_index`
+    Reads `logits` [N, C] of both sides. The low term reads what `prepare` adds to the teacher, which makes node
+    mini-batches exact: their mean, weighted by rows, is the full-batch loss. From a teacher that was not prepared it
+    needs `edge_index`, and the targets are then computed in every call. The high term reads `edge_index`
     of the student (local to the batch, weighted by `edge_scale`) or else of the teacher; where `student.mask` is
     given without `edge_scale`, it keeps the edges with both ends in the mask.
 
@@ -71,7 +71,7 @@ class FFG2M(Distiller):
         self.low_tau = low_tau
 
     @property
-    def prepared_fields(self) -> tuple[str, str]:
+    def prepared_fields(self) -> tuple[str, ...]:
         """The teacher fields that `prepare` adds; named by the settings they depend on, so that two distillers share
         a teacher without taking each other's targets.
         """

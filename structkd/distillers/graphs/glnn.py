@@ -21,7 +21,7 @@ class GLNN(Distiller):
     over the rows V that `student.mask` lets through (all without a mask). Both sides stay in log space.
 
     Args:
-        tau: temperature of both sides; 1 in the paper's experiments. The loss is not multiplied by tau^2.
+        tau: temperature of both sides; 1 in the authors' code. The loss is not multiplied by tau^2.
 
     Reads `logits` [N, K] of both sides. Returns `soft_label`, zero when the student's distribution equals the
     teacher's.

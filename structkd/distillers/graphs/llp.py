@@ -7,7 +7,7 @@ from torch import Tensor
 
 from structkd.distillers.base import Distiller
 from structkd.distillers.checks import not_negative, one_of, positive
-from structkd.distillers.graphs.walks import random_walk
+from structkd.ops.walks import random_walk
 from structkd.distillers.rows import distilled_rows
 from structkd.errors import ConfigError, DataError
 from structkd.losses.ranking import context_distribution, context_ranking
@@ -32,6 +32,7 @@ class LLP(Distiller):
     number of candidates, in the same order on both sides; rows may be in any order. So any predictor will do, an inner
     product or an MLP (`structkd.models.LinkModel`): draw candidates with `sample_context`, hand teacher and student
     the same pairs (`GraphAdapter(inputs=("x", "pairs"))` on a `Data` with `pairs` and `batch`), compare what they say.
+    Labelled pairs may share the pass with `mask` False; `structkd.datasets.LinkBatches(context=...)` does all this.
 
     Args:
         tau: temperature of the distributions.

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from structkd.distillers.base import Distiller
 from structkd.distillers.checks import not_negative, one_of, positive
-from structkd.distillers.graphs.walks import random_walk
+from structkd.ops.walks import random_walk
 from structkd.distillers.rows import distilled_edges, distilled_rows
 from structkd.errors import DataError
 from structkd.losses.logits import kl_divergence

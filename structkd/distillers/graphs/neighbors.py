@@ -24,13 +24,18 @@ def neighbor_edges(student: Structure, teacher: Structure, reader: str) -> tuple
 
     Every edge of a full graph counts 1. In a mini-batch an edge counts as many as it stands for: `edge_scale` makes
     their sum a mean over all edges, `edges_per_node` (see `with_edge_count`; without it the batch's own ratio) brings
-    that to the right proportion with the rows. Loops count 0: a row's own label is added to the sum by itself.
+    that to the right proportion with the rows. Edges into rows that `student.mask` shuts out count 0 (their sources
+    may be shut out: only a target learns), and so do loops: a row's own label is added to the sum by itself.
 
     Returns:
         (edge_index [2, E], weight [E] of the student's dtype).
     """
-    edge_index, scale = distilled_edges(student, teacher, reader)
-    weight = (edge_index[0] != edge_index[1]).to(student.logits.dtype)
+    fields = {name: value for name, value in student.to_dict().items() if name != "mask"}
+    edge_index, scale = distilled_edges(Structure(**fields), teacher, reader)
+    counts = edge_index[0] != edge_index[1]
+    if "mask" in student.provides:
+        counts = counts & student.mask[edge_index[1]]
+    weight = counts.to(student.logits.dtype)
     if scale is not None:
         (rows,) = distilled_rows(student, student.logits)
         per_node = teacher.get("edges_per_node")

@@ -34,7 +34,8 @@ class NOSMOG(Distiller):
         tau: temperature of both KL terms.
         soft_weight, similarity_weight, adversarial_weight: weight of each term; 0 leaves the term out and with it
             what it reads. Published similarity weights run from 1e-9 (Amazon) to .9 (PubMed), .1 on Cora and CiteSeer.
-        epsilon: half width of the box delta lives in, in units of the input features (.005 to .1 in the paper).
+        epsilon: half width of the box delta lives in, in units of the input features; .005 to .1 in the published
+            settings.
         steps: gradient steps towards the worst delta.
 
     Reads `logits` of both sides, `x` of both sides (similarity) and the student's `input` and `replay`

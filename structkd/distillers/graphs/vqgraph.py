@@ -50,7 +50,7 @@ class VQGraphTokenizer(Distiller):
         node_fields = {"hidden", "node_recon"} if node_weight else set()
         self.reads_student = frozenset(node_fields | ({"edge_emb", "edge_index"} if edge_weight else set()))
 
-    def forward(self, student: Structure, teacher: Structure | None = None) -> dict[str, Tensor]:
+    def forward(self, student: Structure, teacher: Structure) -> dict[str, Tensor]:
         losses = {}
         if self.node_weight:
             hidden, recon = distilled_rows(student, student.hidden, student.node_recon)

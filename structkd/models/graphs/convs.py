@@ -228,19 +228,22 @@ class APPNPConv(pyg.APPNP):
         super().__init__(K, alpha, dropout, add_self_loops=add_self_loops)
 
     def forward(self, x: Tensor, edge_index: Tensor, edge_weight: Tensor | None = None) -> Tensor:
+        # Without weights of its own, or dropout, a step uses the operator's values, whose matrix is cached.
+        value = None
         if edge_weight is None:
             csr = gcn_operator(edge_index, x.size(0), x.dtype, self.add_self_loops)
-            value = csr.value
         else:
             csr, value = weighted_gcn(edge_index, edge_weight, x.size(0), x.dtype, self.add_self_loops)
-        drops = self.training and self.dropout > 0
         z = x
         for _ in range(self.K):
-            entries = F.dropout(value, self.dropout) if drops else value
-            # Without weights of its own a step uses the operator's values, whose matrix is cached.
-            z = spmm(csr, z, entries if drops or edge_weight is not None else None)
-            z = (1 - self.alpha) * z + self.alpha * x
+            z = (1 - self.alpha) * spmm(csr, z, self._drop(csr, value)) + self.alpha * x
         return z
+
+    def _drop(self, csr: CSR, value: Tensor | None) -> Tensor | None:
+        entries = csr.value if value is None else value
+        if entries is None or not self.training or self.dropout == 0:
+            return value
+        return F.dropout(entries, self.dropout)
 
 
 def weighted_gcn(

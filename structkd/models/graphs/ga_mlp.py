@@ -30,7 +30,9 @@ def graph_augment(x: Tensor, edge_index: Tensor, k: int = 1, self_loops: bool = 
     if k < 0:
         raise ConfigError(f"k={k}; features are propagated 0 or more times.")
     z = x if x.layout == torch.strided else x.to_dense()
-    csr = gcn_operator(edge_index, x.size(0), x.dtype, self_loops) if k else None
+    if k == 0:
+        return z
+    csr = gcn_operator(edge_index, x.size(0), x.dtype, self_loops)
     for _ in range(k):
         z = spmm(csr, z)
     return z

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
 from structkd.errors import ConfigError
-from structkd.models.graphs.convs import slice_rows
+from structkd.models.graphs.convs import Convolution, slice_rows
 from structkd.models.graphs.gnn import APPNP, GNN
 from structkd.models.graphs.mlp import MLP
 from structkd.models.graphs.operators import row_block
@@ -44,7 +45,7 @@ def inference(model: nn.Module, x: Tensor, edge_index: Tensor | None = None, chu
         if isinstance(model, GNN):
             # GAT's dropout in front of its first convolution is switched off by eval mode.
             for layer, conv in enumerate(model.convs):
-                x = _convolve(conv, x, edge_index, chunk, partial(model.leave, layer))
+                x = _convolve(cast(Convolution, conv), x, edge_index, chunk, partial(model.leave, layer))
             return x
     raise ConfigError(
         f"The layers of {type(model).__name__} are not known to layer-wise inference, which runs GCN, GraphSAGE, GAT "
@@ -52,7 +53,7 @@ def inference(model: nn.Module, x: Tensor, edge_index: Tensor | None = None, chu
     )
 
 
-def _convolve(conv: nn.Module, x: Tensor, edge_index: Tensor, chunk: int, then: Callable[[Tensor], Tensor]) -> Tensor:
+def _convolve(conv: Convolution, x: Tensor, edge_index: Tensor, chunk: int, then: Callable[[Tensor], Tensor]) -> Tensor:
     """A convolution and the row-wise work behind it, in blocks."""
     z = _by_rows(lambda rows: conv.transform(slice_rows(x, rows)), x.size(0), chunk)
     csr = conv.operator(edge_index, x.size(0), z.dtype)
@@ -63,13 +64,14 @@ def _convolve(conv: nn.Module, x: Tensor, edge_index: Tensor, chunk: int, then: 
 
 def _by_rows(compute: Callable[[slice], Tensor], size: int, chunk: int) -> Tensor:
     """The blocks `compute(rows)` as one matrix of `size` rows, written into place one after another."""
-    out = None
-    for start in range(0, max(size, 1), chunk):
+    first = compute(slice(0, min(chunk, size)))
+    if size <= chunk:
+        return first
+    out = first.new_empty(size, *first.shape[1:])
+    out[:chunk] = first
+    for start in range(chunk, size, chunk):
         rows = slice(start, min(start + chunk, size))
-        block = compute(rows)
-        if out is None:
-            out = block.new_empty(size, *block.shape[1:])
-        out[rows] = block
+        out[rows] = compute(rows)
     return out
 
 

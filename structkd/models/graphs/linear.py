@@ -44,7 +44,8 @@ def make_norm(kind: str, channels: int) -> nn.Module:
 def reset(*modules: nn.Module) -> None:
     """Call `reset_parameters` of every module that has one; containers are entered."""
     for module in modules:
-        if hasattr(module, "reset_parameters"):
-            module.reset_parameters()
+        own = getattr(module, "reset_parameters", None)
+        if callable(own):
+            own()
         else:
             reset(*module.children())

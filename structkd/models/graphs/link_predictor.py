@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from structkd.models.graphs.linear import reset
 from structkd.models.graphs.mlp import MLP
 
 
@@ -67,8 +68,7 @@ class LinkModel(nn.Module):
         self.predictor = predictor or DotPredictor()
 
     def reset_parameters(self) -> None:
-        self.encoder.reset_parameters()
-        self.predictor.reset_parameters()
+        reset(self.encoder, self.predictor)
 
     def forward(self, x: Tensor, pairs: Tensor, edge_index: Tensor | None = None) -> dict[str, Tensor]:
         h = self.encoder(x) if edge_index is None else self.encoder(x, edge_index)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 from torch import Tensor, nn
 
@@ -67,7 +69,7 @@ class TINEDStudent(nn.Module):
     def reset_parameters(self) -> None:
         reset(self.injections, self.propagations, self.norms)
         if self.propagation_init == "identity":
-            for lin in self.propagations:
+            for lin in cast("list[Linear]", self.propagations):
                 nn.init.eye_(lin.weight)
                 nn.init.zeros_(lin.bias)
 
@@ -97,13 +99,14 @@ def inject_(student: TINEDStudent, teacher: nn.Module) -> TINEDStudent:
             f"give both the same num_layers."
         )
     weights = [_weights(conv, f"{name}.convs.{layer}") for layer, conv in enumerate(convs)]
-    for layer, (lin, (weight, _)) in enumerate(zip(student.injections, weights)):
+    injections = cast("list[Linear]", student.injections)
+    for layer, (lin, (weight, _)) in enumerate(zip(injections, weights)):
         if lin.weight.shape != weight.shape:
             raise WiringError(
                 f"injections.{layer} of the student has weight {tuple(lin.weight.shape)}, but {name}.convs.{layer} "
                 f"has {tuple(weight.shape)}; the student takes the teacher's channels."
             )
-    for lin, (weight, bias) in zip(student.injections, weights):
+    for lin, (weight, bias) in zip(injections, weights):
         lin.weight.copy_(weight)
         lin.bias.zero_() if bias is None else lin.bias.copy_(bias)
     return student

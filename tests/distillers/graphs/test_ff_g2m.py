@@ -2,8 +2,11 @@ import math
 
 import pytest
 import torch
+from torch_geometric.data import Data
 
 from structkd import Structure
+from structkd.adapters import GraphAdapter
+from structkd.datasets import FullGraph, NodeBatches, NodeData, Split
 from structkd.distillers import FFG2M
 from structkd.errors import ConfigError, WiringError
 
@@ -188,12 +191,12 @@ def test_without_nodes_or_edges(nodes, edges):
     z_s, z_t = logits(nodes)
     losses = FFG2M()(Structure(logits=z_s), Structure(logits=z_t, edge_index=torch.zeros(2, edges, dtype=torch.long)))
     sum(losses.values()).backward()
-    assert float(losses["high_frequency"]) == 0
+    assert losses["high_frequency"].item() == 0
     if nodes:  # every node is its own neighbourhood, which is GLNN's loss
         expected = sum(kl(t, s) for s, t in zip(z_s, z_t)) / nodes
         assert torch.allclose(losses["low_frequency"], expected)
     else:
-        assert float(losses["low_frequency"]) == 0
+        assert losses["low_frequency"].item() == 0
 
 
 def test_a_weight_of_zero_leaves_the_term_and_its_needs_out():
@@ -209,9 +212,7 @@ def test_a_weight_of_zero_leaves_the_term_and_its_needs_out():
 
 def test_no_relations_is_an_error_that_says_what_to_do():
     z_s, z_t = logits()
-    with pytest.raises(
-        WiringError, match=r"FFG2M's low-frequency term .* call prepare .* teacher provides only logits"
-    ):
+    with pytest.raises(WiringError, match=r"FFG2M's low-frequency term .* call prepare .* provides only logits"):
         FFG2M()(Structure(logits=z_s, edge_index=EDGES), Structure(logits=z_t))
     with pytest.raises(WiringError, match=r"FFG2M compares along relations .* student provides only logits"):
         FFG2M(low_weight=0)(Structure(logits=z_s), Structure(logits=z_t))
@@ -247,3 +248,26 @@ def test_in_a_plain_training_loop():
         history.append(loss.item())
     # The low term cannot fall below the neighbours' disagreement.
     assert history[-1] < 0.6 * history[0]
+
+
+def test_an_epoch_of_node_batches_is_the_full_graph():
+    """Through the loader, the adapter and the teacher's rows: equal batches average to the full-batch losses."""
+    nodes = torch.arange(12)
+    edges = torch.randint(12, (2, 40), generator=torch.Generator().manual_seed(1))
+    edges = torch.cat([edges, edges.flip(0)], dim=1)
+    x = torch.randn(12, 3, dtype=torch.float64)
+    split = Split(nodes[:4], nodes[4:8], nodes[8:], nodes[:0])
+    data = NodeData(Data(x=x, edge_index=edges, y=nodes % 2), split)
+    model, adapter, distiller = torch.nn.Linear(3, CLASSES).double(), GraphAdapter(inputs=("x",)), FFG2M(1.3)
+    teacher = distiller.prepare(Structure(logits=logits(12)[1], edge_index=edges))
+    (whole,) = (distiller(adapter(model, batch), teacher) for batch in FullGraph(data))
+    parts = [
+        distiller(adapter(model, batch), teacher.select(batch.n_id))
+        for batch in NodeBatches(data, batch_size=4, fanouts=[-1])
+    ]
+    assert len(parts) == 3
+    for name, value in whole.items():
+        mean = sum(part[name] for part in parts) / 3
+        assert torch.allclose(mean, value, rtol=1e-6), name  # edge_scale is float32
+        got, want = (torch.autograd.grad(v, model.weight, retain_graph=True)[0] for v in (mean, value))
+        assert torch.allclose(got, want, atol=1e-7), name

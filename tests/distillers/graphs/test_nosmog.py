@@ -57,7 +57,7 @@ def test_the_student_learns_on_the_worst_features_of_the_box():
         student.structure(), teacher
     )
     assert len(student.seen) == 6  # five steps and the loss itself
-    assert all(float((x - student.input).abs().max()) <= 0.2 + 1e-12 for x in student.seen)
+    assert all((x - student.input).abs().max().item() <= 0.2 + 1e-12 for x in student.seen)
     values = [label_loss(x @ student.weight, teacher.logits).item() for x in student.seen]
     assert values[-1] == pytest.approx(losses["adversarial"].item())
     # The loss is convex in the features of a linear student: every step of ascent can only raise it.

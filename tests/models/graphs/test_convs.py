@@ -11,18 +11,6 @@ from structkd.models.graphs.operators import attention_pattern, gcn_operator, me
 N = 30
 
 
-def multigraph(num_nodes=N, num_edges=150, seed=0):
-    """Parallel edges, loops (some double), directed edges, and a last node without any edge."""
-    generator = torch.Generator().manual_seed(seed)
-    edges = torch.randint(num_nodes - 1, (2, num_edges), generator=generator)
-    return torch.cat([edges, edges[:, :40], torch.tensor([[0, 0, 1], [0, 0, 1]])], dim=1)
-
-
-def features(channels, num_nodes=N, seed=1):
-    generator = torch.Generator().manual_seed(seed)
-    return torch.randn(num_nodes, channels, dtype=torch.float64, generator=generator)
-
-
 def net(i, o):
     torch.manual_seed(0)
     return torch.nn.Sequential(torch.nn.Linear(i, o), torch.nn.ReLU(), torch.nn.Linear(o, o))
@@ -67,7 +55,7 @@ def assert_equal(ours, reference):
 
 @pytest.mark.parametrize("channels", [(7, 4), (4, 7), (5, 5)])
 @pytest.mark.parametrize("name", PAIRS)
-def test_value_gradient_and_keys_are_pygs(name, channels):
+def test_value_gradient_and_keys_are_pygs(name, channels, features, multigraph):
     make, make_reference = PAIRS[name]
     conv, reference = make(*channels).double(), make_reference(*channels).double()
     assert list(conv.state_dict()) == list(reference.state_dict())
@@ -78,7 +66,7 @@ def test_value_gradient_and_keys_are_pygs(name, channels):
 
 @pytest.mark.parametrize("loops", [True, False])
 @pytest.mark.parametrize("kind", ["gcn", "appnp"])
-def test_edge_weights_and_their_gradient_are_pygs(kind, loops):
+def test_edge_weights_and_their_gradient_are_pygs(kind, loops, features, multigraph):
     if kind == "gcn":
         conv, reference = GCNConv(6, 3, add_self_loops=loops), pyg.GCNConv(6, 3, add_self_loops=loops)
         conv.load_state_dict(reference.state_dict())
@@ -118,7 +106,7 @@ def test_gcn_aggregator_starts_xavier_with_zero_bias():
 
 @pytest.mark.parametrize("name", [name for name in PAIRS if name not in ("gin", "appnp")])
 @pytest.mark.parametrize("channels", [(7, 4), (4, 7)])
-def test_sparse_features_give_the_same(name, channels):
+def test_sparse_features_give_the_same(name, channels, features, multigraph):
     conv = PAIRS[name][0](*channels).double()
     x = features(channels[0]) * (torch.rand(N, channels[0]) < 0.3)
     dense = gradients(conv, x, multigraph())
@@ -132,7 +120,7 @@ def test_sparse_features_give_the_same(name, channels):
 
 
 @pytest.mark.parametrize("name", [*PAIRS, "sage gcn"])
-def test_permutation_equivariance(name):
+def test_permutation_equivariance(name, features, multigraph):
     conv = (SAGEConv(5, 3, "gcn") if name == "sage gcn" else PAIRS[name][0](5, 3)).double()
     x, edge_index = features(5), multigraph()
     order = torch.randperm(N)
@@ -144,7 +132,7 @@ def test_permutation_equivariance(name):
 
 @pytest.mark.parametrize("name", [*PAIRS, "sage gcn"])
 @pytest.mark.parametrize("num_nodes", [0, 1, 3])
-def test_no_edges(name, num_nodes):
+def test_no_edges(name, num_nodes, features):
     conv = (SAGEConv(5, 3, "gcn") if name == "sage gcn" else PAIRS[name][0](5, 3)).double()
     x = features(5, num_nodes).requires_grad_()
     out = conv(x, torch.zeros(2, 0, dtype=torch.long))
@@ -178,7 +166,7 @@ def test_no_message_tensor_is_ever_held(name):
     assert seen.largest < 6 * (edges + nodes) < edges * channels
 
 
-def test_appnp_edge_dropout_is_unbiased_in_one_step():
+def test_appnp_edge_dropout_is_unbiased_in_one_step(features, multigraph):
     torch.manual_seed(0)
     conv = APPNPConv(1, 0.1, dropout=0.5).double()
     x, edge_index = features(4), multigraph()
@@ -186,7 +174,7 @@ def test_appnp_edge_dropout_is_unbiased_in_one_step():
     torch.testing.assert_close(mean, conv.eval()(x, edge_index), rtol=0, atol=0.06)
 
 
-def test_operators_are_remembered_with_the_edges():
+def test_operators_are_remembered_with_the_edges(multigraph):
     edge_index = multigraph()
     for operator in (gcn_operator, mean_operator):
         assert operator(edge_index, N, torch.float64) is operator(edge_index, N, torch.float64)
@@ -196,7 +184,7 @@ def test_operators_are_remembered_with_the_edges():
     assert attention_pattern(edge_index, N) is not before
 
 
-def test_row_block_is_those_rows():
+def test_row_block_is_those_rows(multigraph):
     csr = gcn_operator(multigraph(), N, torch.float64)
     dense = csr.matrix(torch.float64).to_dense()
     block = row_block(csr, 4, 17)
@@ -204,14 +192,14 @@ def test_row_block_is_those_rows():
     assert row_block(csr, 5, 5).shape == (0, N)
 
 
-def test_slice_rows_of_both_layouts():
+def test_slice_rows_of_both_layouts(features):
     x = features(6) * (torch.rand(N, 6) < 0.4)
     torch.testing.assert_close(slice_rows(x.to_sparse_csr(), slice(3, 9)).to_dense(), x[3:9])
     torch.testing.assert_close(slice_rows(x, slice(3, 9)), x[3:9])
     assert slice_rows(x, slice(None)) is x
 
 
-def test_markers_show_what_enters_and_leaves_the_propagation():
+def test_markers_show_what_enters_and_leaves_the_propagation(features, multigraph):
     seen = {}
     conv = GCNConv(6, 3).double()
     for name in ("before", "after"):
@@ -222,7 +210,7 @@ def test_markers_show_what_enters_and_leaves_the_propagation():
     torch.testing.assert_close(seen["after"] + conv.bias, out)
 
 
-def test_half_precision_sums_in_float32():
+def test_half_precision_sums_in_float32(features, multigraph):
     x, edge_index = features(8).bfloat16(), multigraph()
     conv = GCNConv(8, 3).bfloat16()
     assert conv(x, edge_index).dtype == torch.bfloat16
@@ -230,7 +218,7 @@ def test_half_precision_sums_in_float32():
 
 
 def test_bad_input():
-    with pytest.raises(ConfigError, match="aggregator='max'.*Nearest: mean"):
+    with pytest.raises(ConfigError, match=r"aggregator='max'.*Nearest: mean"):
         SAGEConv(3, 2, aggregator="max")
-    with pytest.raises(DataError, match="0 to 9.*0 to 3"):
+    with pytest.raises(DataError, match=r"0 to 9.*0 to 3"):
         GCNConv(3, 2)(torch.randn(4, 3), torch.tensor([[0, 1], [9, 0]]))

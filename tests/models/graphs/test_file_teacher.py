@@ -75,7 +75,7 @@ def test_bad_files_and_ids_are_named(tmp_path):
         FileTeacher(tmp_path / "objects.npy")
     np.save(tmp_path / "t.npy", LOGITS.numpy())
     teacher = FileTeacher(tmp_path / "t.npy")
-    with pytest.raises(DataError, match="nodes 0 to 3.*n_id runs from 0 to 4"):
+    with pytest.raises(DataError, match=r"nodes 0 to 3.*n_id runs from 0 to 4"):
         teacher(Data(n_id=torch.tensor([0, 4])))
     with pytest.raises(DataError, match="rows for 4 nodes, but the graph has 5 and no 'n_id'"):
         teacher(Data(num_nodes=5))

@@ -5,7 +5,8 @@ from torch_geometric import nn as pyg
 from structkd.adapters.taps import tapped
 from structkd.errors import ConfigError
 from structkd.models import APPNP, GAT, GCN, GraphSAGE
-from tests.models.graphs.test_convs import N, features, multigraph
+
+N = 30
 
 KINDS = {"gcn": GCN, "sage": GraphSAGE, "gat": GAT, "appnp": APPNP}
 OPTIONS = {"gat": {"heads": 2}, "appnp": {"k": 3}}
@@ -16,7 +17,7 @@ def build(kind, **options):
     return KINDS[kind](**defaults | options).double()
 
 
-def test_gcn_activates_then_normalises():
+def test_gcn_activates_then_normalises(features, multigraph):
     model = build("gcn", norm="layer").eval()
     x, edge_index = features(6), multigraph()
     h = model.norms[0](model.convs[0](x, edge_index).relu())
@@ -25,7 +26,7 @@ def test_gcn_activates_then_normalises():
 
 
 @pytest.mark.parametrize("aggregator", ["gcn", "mean"])
-def test_sage_normalises_then_activates(aggregator):
+def test_sage_normalises_then_activates(aggregator, features, multigraph):
     model = build("sage", norm="layer", aggregator=aggregator).eval()
     x, edge_index = features(6), multigraph()
     h = model.norms[0](model.convs[0](x, edge_index)).relu()
@@ -34,7 +35,7 @@ def test_sage_normalises_then_activates(aggregator):
     assert model.convs[0].root_weight == (aggregator == "mean")
 
 
-def test_gat_widths_and_order():
+def test_gat_widths_and_order(features, multigraph):
     model = build("gat", norm="layer").eval()
     x, edge_index = features(6), multigraph()
     assert [(conv.heads, conv.out_channels) for conv in model.convs] == [(2, 4), (2, 4), (1, 3)]
@@ -45,7 +46,7 @@ def test_gat_widths_and_order():
     assert build("gat", num_layers=1, dropout=1.0, attn_dropout=0.0)(x, edge_index).abs().max() == 0
 
 
-def test_appnp_is_an_mlp_and_pygs_propagation():
+def test_appnp_is_an_mlp_and_pygs_propagation(features, multigraph):
     model = build("appnp", k=5, alpha=0.3).eval()
     x, edge_index = features(6), multigraph()
     z = model.lins[2](model.lins[1](model.lins[0](x).relu()).relu())
@@ -54,7 +55,7 @@ def test_appnp_is_an_mlp_and_pygs_propagation():
 
 @pytest.mark.parametrize("norm", ["none", "batch", "layer"])
 @pytest.mark.parametrize("kind", KINDS)
-def test_trains_on_dense_and_sparse_features_alike(kind, norm):
+def test_trains_on_dense_and_sparse_features_alike(kind, norm, features, multigraph):
     x, edge_index = features(6) * (torch.rand(N, 6) < 0.5), multigraph()
     model = build(kind, norm=norm, dropout=0.0, **({"attn_dropout": 0.0} if kind == "gat" else {}))
     if kind == "appnp":
@@ -70,7 +71,7 @@ def test_trains_on_dense_and_sparse_features_alike(kind, norm):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_dropout_on_sparse_features_and_reset(kind):
+def test_dropout_on_sparse_features_and_reset(kind, multigraph):
     model = build(kind, dropout=0.5, norm="batch")
     x, edge_index = (torch.rand(N, 6) < 0.5).double().to_sparse_csr(), multigraph()
     assert not torch.equal(model(x, edge_index), model(x, edge_index))
@@ -84,7 +85,7 @@ def test_dropout_on_sparse_features_and_reset(kind):
 
 
 @pytest.mark.parametrize("kind", ["gcn", "sage", "gat"])
-def test_taps_exist_whatever_the_norm(kind):
+def test_taps_exist_whatever_the_norm(kind, features, multigraph):
     for norm in ("none", "batch"):
         model = build(kind, norm=norm).eval()
         taps = {
@@ -101,7 +102,7 @@ def test_taps_exist_whatever_the_norm(kind):
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("num_nodes", [0, 1])
-def test_empty_and_single_node(kind, num_nodes):
+def test_empty_and_single_node(kind, num_nodes, features):
     out = build(kind)(features(6, num_nodes), torch.zeros(2, 0, dtype=torch.long))
     assert out.shape == (num_nodes, 3) and torch.isfinite(out).all()
 

@@ -3,7 +3,8 @@ import torch
 
 from structkd.errors import ConfigError
 from structkd.models import GraphClassifier, GraphMLP
-from tests.models.graphs.test_convs import N, features, multigraph
+
+N = 30
 
 BATCH = torch.arange(N) // 10
 
@@ -19,7 +20,7 @@ def one_graph_at_a_time(model, x, edge_index):
 
 @pytest.mark.parametrize("pooling", ["sum", "mean", "max"])
 @pytest.mark.parametrize("conv", ["gin", "gcn"])
-def test_batches_equal_single_graphs(conv, pooling):
+def test_batches_equal_single_graphs(conv, pooling, features, multigraph):
     model = GraphClassifier(5, 8, 3, conv=conv, pooling=pooling).double().eval()
     x, edge_index = features(5), multigraph()
     edge_index = edge_index[:, edge_index[0] // 10 == edge_index[1] // 10]
@@ -29,7 +30,7 @@ def test_batches_equal_single_graphs(conv, pooling):
 
 
 @pytest.mark.parametrize("pooling", ["sum", "mean", "max"])
-def test_student_pools_its_nodes(pooling):
+def test_student_pools_its_nodes(pooling, features):
     model = GraphMLP(5, 8, 3, num_layers=2, norm="none", pooling=pooling).double()
     x = features(5)
     out = model(x, BATCH)
@@ -72,5 +73,5 @@ def test_reset_and_bad_words():
     assert not torch.equal(before, model.convs[0].nn.lins[0].weight)
     with pytest.raises(ConfigError, match="conv='gat'"):
         GraphClassifier(5, 8, 3, conv="gat")
-    with pytest.raises(ConfigError, match="pooling='mea'.*mean"):
+    with pytest.raises(ConfigError, match=r"pooling='mea'.*mean"):
         GraphMLP(5, 8, 3, pooling="mea")

@@ -3,7 +3,8 @@ import torch
 
 from structkd.errors import ConfigError
 from structkd.models import APPNP, GAT, GCN, MLP, GraphSAGE, VQTokenizer, inference
-from tests.models.graphs.test_convs import N, features, multigraph
+
+N = 30
 
 MODELS = {
     "gcn": lambda: GCN(6, 8, 3, num_layers=3, dropout=0.5, norm="batch"),
@@ -16,7 +17,7 @@ MODELS = {
 
 @pytest.mark.parametrize("chunk", [1, 7, N, 1000])
 @pytest.mark.parametrize("name", MODELS)
-def test_equals_the_whole_graph_forward(name, chunk):
+def test_equals_the_whole_graph_forward(name, chunk, features, multigraph):
     model = MODELS[name]().double()
     x, edge_index = features(6) * (torch.rand(N, 6) < 0.5), multigraph()
     expected = model.eval()(x, edge_index)
@@ -28,7 +29,7 @@ def test_equals_the_whole_graph_forward(name, chunk):
     assert all(module.training for module in model.modules())
 
 
-def test_modes_of_modules_come_back_even_after_an_error():
+def test_modes_of_modules_come_back_even_after_an_error(multigraph):
     model = GCN(6, 8, 3)
     model.norms.eval()
     with pytest.raises(RuntimeError):
@@ -47,7 +48,7 @@ def test_empty_graph(name):
     assert inference(MODELS[name](), torch.zeros(0, 6), torch.zeros(2, 0, dtype=torch.long)).shape == (0, 3)
 
 
-def test_bad_input():
+def test_bad_input(features, multigraph):
     with pytest.raises(ConfigError, match="layers of VQTokenizer are not known"):
         inference(VQTokenizer(6, 8, 3, num_codes=4), features(6), multigraph())
     with pytest.raises(ConfigError, match="chunk=0"):

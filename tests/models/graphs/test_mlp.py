@@ -76,7 +76,7 @@ def test_reset_parameters():
 
 
 def test_unknown_norm_and_no_layers():
-    with pytest.raises(ConfigError, match="norm='batchnorm'.*batch"):
+    with pytest.raises(ConfigError, match=r"norm='batchnorm'.*batch"):
         MLP(3, 4, 2, norm="batchnorm")
     with pytest.raises(ConfigError, match="num_layers=0"):
         MLP(3, 4, 2, num_layers=0)

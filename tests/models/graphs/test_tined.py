@@ -1,16 +1,18 @@
 import pytest
 import torch
 
+from structkd.adapters.taps import tapped
 from structkd.errors import ConfigError, WiringError
 from structkd.models import APPNP, GAT, GCN, GraphSAGE, TINEDStudent, inject_
-from tests.models.graphs.test_convs import N, features, multigraph
+
+N = 30
 
 SIZES = {"in_channels": 6, "hidden_channels": 8, "out_channels": 3, "num_layers": 3}
 NO_EDGES = torch.zeros(2, 0, dtype=torch.long)
 
 
 @pytest.mark.parametrize("kind", ["gcn", "sage", "gat"])
-def test_injected_student_is_the_teacher_without_edges(kind):
+def test_injected_student_is_the_teacher_without_edges(kind, features, multigraph):
     torch.manual_seed(1)
     # GAT activates by ELU and always transforms first; one layer of it is comparable.
     sizes = SIZES | ({"num_layers": 1} if kind == "gat" else {})
@@ -24,9 +26,7 @@ def test_injected_student_is_the_teacher_without_edges(kind):
     assert not torch.allclose(student(x), teacher(x, multigraph()))
 
 
-def test_order_follows_the_sizes_and_taps_line_up_with_the_teacher():
-    from structkd.adapters.taps import tapped
-
+def test_order_follows_the_sizes_and_taps_line_up_with_the_teacher(features, multigraph):
     student, teacher = TINEDStudent(**SIZES), GCN(**SIZES)
     assert student.transform_first == [False, False, True]
     shapes = []
@@ -41,7 +41,7 @@ def test_order_follows_the_sizes_and_taps_line_up_with_the_teacher():
     assert shapes[0] == shapes[1] == [(N, 6), (N, 6), (N, 8), (N, 8), (N, 3), (N, 3)]
 
 
-def test_random_propagation_sparse_features_and_reset():
+def test_random_propagation_sparse_features_and_reset(features):
     student = TINEDStudent(**SIZES, propagation_init="random", norm="batch").double()
     assert not torch.equal(student.propagations[0].weight, torch.eye(6, dtype=torch.float64))
     x = features(6) * (torch.rand(N, 6) < 0.3)
@@ -67,7 +67,7 @@ def test_misfits_are_named_and_nothing_is_copied():
     before = student.injections[0].weight.clone()
     with pytest.raises(WiringError, match=r"injections.0.*\(8, 6\).*GCN.convs.0 has \(16, 6\)"):
         inject_(student, GCN(6, 16, 3, num_layers=3))
-    with pytest.raises(WiringError, match="2 convolutions.*mirrors 3"):
+    with pytest.raises(WiringError, match=r"2 convolutions.*mirrors 3"):
         inject_(student, GCN(6, 8, 3, num_layers=2))
     with pytest.raises(WiringError, match=r"GraphSAGE.convs.0 \(SAGEConv\) has no single weight"):
         inject_(student, GraphSAGE(**SIZES, aggregator="mean"))

@@ -128,7 +128,7 @@ def test_empty_single_and_zero_input(rows, init):
 def test_unknown_words():
     with pytest.raises(ConfigError, match="mode='published'"):
         CosineCodebook(3, 2, mode="published")
-    with pytest.raises(ConfigError, match="init='zeros'.*kmeans, uniform"):
+    with pytest.raises(ConfigError, match=r"init='zeros'.*kmeans, uniform"):
         CosineCodebook(3, 2, init="zeros")
     with pytest.raises(ConfigError, match="num_codes=0"):
         CosineCodebook(0, 2)

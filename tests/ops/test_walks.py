@@ -3,7 +3,7 @@ import itertools
 import pytest
 import torch
 
-from structkd.distillers.graphs.walks import random_walk
+from structkd.ops.walks import random_walk
 from structkd.errors import DataError
 from structkd.ops.csr import CSR
 
