@@ -78,12 +78,15 @@ class Structure(Data):
         return int(self.num_nodes or 0)
 
     def is_node_field(self, name: str) -> bool:
-        """Whether a field has one row an element (edge fields are named `edge_*`)."""
+        """Whether a field has one row an element.
+
+        Fields named `edge_*`, `x_dst` and `codebook` never do, whatever their size.
+        """
         value = self.get(name)
         return (
             isinstance(value, Tensor)
             and not name.startswith("edge_")
-            and name != "x_dst"
+            and name not in ("x_dst", "codebook")
             and value.dim() > 0
             and value.size(0) == self.num_elements
         )
@@ -101,8 +104,17 @@ class Structure(Data):
         return chosen
 
     def detach(self) -> Structure:  # type: ignore[override]
-        """A copy whose tensors carry no gradient."""
-        return Structure(**{k: v.detach() if isinstance(v, Tensor) else v for k, v in self.to_dict().items()})
+        """A copy whose tensors carry no gradient; what carries none already stays the same object.
+
+        Operators remember what they derive from a tensor (compressed rows, undirected pairs) by its identity.
+        """
+        fields = self.to_dict()
+        return Structure(
+            **{
+                name: value.detach() if isinstance(value, Tensor) and value.requires_grad else value
+                for name, value in fields.items()
+            }
+        )
 
     def check(self, name: str = "structure") -> Structure:
         """Verify shapes, ids and finiteness; raises `DataError` naming the field. Returns self."""

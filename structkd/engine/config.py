@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +33,7 @@ STAGE_KEYS = {
     "title": "name in tables",
     "role": "teacher, plain, distilled or auxiliary",
     "method": "name of the method in tables",
-    "model": "the model that is trained",
+    "model": "the model that is trained; dict(stage=...) in it is an earlier stage's model",
     "adapter": "how it is read (default: GraphAdapter)",
     "objective": "supervised objective (default: the data module's)",
     "objective_weight": "number or schedule",
@@ -43,7 +43,7 @@ STAGE_KEYS = {
     "train_dataloader": "loader config",
     "optim_wrapper": "as in mmengine",
     "param_scheduler": "as in mmengine",
-    "train_cfg": "max_epochs, val_interval",
+    "train_cfg": "max_epochs, val_interval; a teacher without it and optim_wrapper is not trained",
     "selection": "metric, rule, patience, ties",
     "checkpoint_interval": "epochs between checkpoints",
     "custom_hooks": "as in mmengine",
@@ -143,9 +143,18 @@ def check(config: Config, where: str) -> None:
         for key in stage:
             if key not in STAGE_KEYS:
                 raise ConfigError(f"{place}: unknown key '{key}'. {nearest(key, STAGE_KEYS)}")
-        for key in ("model", "train_cfg", "optim_wrapper"):
+        # A teacher with neither is not trained: it is evaluated, and teaches, as it is.
+        training = ("train_cfg", "optim_wrapper")
+        untrained = stage.get("role") in ("teacher", "auxiliary") and not any(key in stage for key in training)
+        for key in ("model", *(() if untrained else training)):
             if key not in stage:
                 raise ConfigError(f"{place} has no '{key}' ({STAGE_KEYS[key]}).")
+        for part in _parts(stage.model):
+            if "stage" in part and part["stage"] not in seen:
+                raise ConfigError(
+                    f"{place}.model names the stage '{part['stage']}', which does not run before it. "
+                    + nearest(part["stage"], seen)
+                )
         if stage.get("role", "distilled") not in ROLES:
             raise ConfigError(f"{place}.role is '{stage.role}'; expected one of {', '.join(ROLES)}.")
         for teacher, source in stage.get("teachers", {}).items():
@@ -164,6 +173,15 @@ def check(config: Config, where: str) -> None:
                 f"{place}.init_from: no earlier stage '{stage['init_from']}'. {nearest(stage['init_from'], seen)}"
             )
         seen.append(name)
+
+
+def _parts(value: Any) -> Iterator[Mapping[str, Any]]:
+    """The dicts in a config, at any depth, itself included."""
+    if isinstance(value, Mapping):
+        yield value
+    items = value.values() if isinstance(value, Mapping) else value if isinstance(value, (list, tuple)) else ()
+    for item in items:
+        yield from _parts(item)
 
 
 def resolve_root(value: Any) -> Any:

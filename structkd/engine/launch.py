@@ -31,7 +31,7 @@ def join_processes(launcher: str) -> None:
     rank, size, local = LAUNCHERS[launcher]
     if rank not in os.environ or size not in os.environ:
         raise ConfigError(
-            f"--launcher {launcher} expects the environment variables {rank} and {size}, which the launcher sets. Start "
+            f"--launcher {launcher} expects the environment variables {rank} and {size}, which it sets. Start "
             "the command through it, for example: torchrun --nproc-per-node 2 tools/train.py CONFIG --launcher pytorch"
         )
     if torch.cuda.is_available():

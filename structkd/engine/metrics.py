@@ -6,12 +6,29 @@ from collections.abc import Sequence
 from typing import Any
 
 from mmengine.evaluator import BaseMetric
+from torch import Tensor
 
-__all__ = ["NodeAccuracy"]
+from structkd.evaluation.links import hits_at_k, mean_reciprocal_rank, roc_auc
+
+__all__ = ["Accuracy", "LinkRanking"]
 
 
-class NodeAccuracy(BaseMetric):
-    """Share of correctly classified nodes, per split, as `<split>/accuracy` in 0..1.
+class SplitMetric(BaseMetric):
+    """Base of metrics that give `<split>/<name>`; every process evaluates everything, so nothing is collected."""
+
+    default_prefix = ""  # names are complete as they are
+
+    def __init__(self) -> None:
+        super().__init__(collect_device="cpu")
+
+    def evaluate(self, size: int) -> dict[str, float]:
+        metrics = self.compute_metrics(self.results)
+        self.results.clear()
+        return metrics
+
+
+class Accuracy(SplitMetric):
+    """Share of correctly classified nodes or graphs, per split, as `<split>/accuracy` in 0..1.
 
     For 0/1 label matrices a label counts as predicted when its logit is positive, and each entry counts.
 
@@ -21,10 +38,8 @@ class NodeAccuracy(BaseMetric):
             `(1 - rate) * test + rate * ind`, as in GLNN's production setting.
     """
 
-    default_prefix = ""  # names are complete as they are
-
     def __init__(self, production_rate: float = 0.2) -> None:
-        super().__init__(collect_device="cpu")
+        super().__init__()
         self.production_rate = production_rate
 
     def process(self, data_batch: Any, data_samples: Sequence[dict[str, Any]]) -> None:
@@ -46,8 +61,32 @@ class NodeAccuracy(BaseMetric):
             metrics["prod/accuracy"] = (1 - rate) * metrics["test/accuracy"] + rate * metrics["ind/accuracy"]
         return metrics
 
-    def evaluate(self, size: int) -> dict[str, float]:
-        """Every process evaluates the whole graph, so nothing is collected across processes."""
-        metrics = self.compute_metrics(self.results)
-        self.results.clear()
+
+class LinkRanking(SplitMetric):
+    """How a split's true links rank among its false ones: `<split>/hits@K`, `<split>/mrr` and `<split>/auc`.
+
+    A split is scored whole, in one batch; one without true or without false links is left out.
+
+    Args:
+        hits: the values of K.
+    """
+
+    def __init__(self, hits: Sequence[int] = (10, 20, 50)) -> None:
+        super().__init__()
+        self.hits = tuple(hits)
+
+    def process(self, data_batch: Any, data_samples: Sequence[dict[str, Any]]) -> None:
+        for sample in data_samples:
+            scores, y = sample["logits"].reshape(-1).cpu(), sample["y"].cpu()
+            for split, rows in sample["splits"].items():
+                rows = rows.cpu()
+                self.results.append((split, scores[rows[y[rows] > 0]], scores[rows[y[rows] == 0]]))
+
+    def compute_metrics(self, results: list[tuple[str, Tensor, Tensor]]) -> dict[str, float]:
+        metrics: dict[str, float] = {}
+        for split, positive, negative in results:
+            if positive.numel() and negative.numel():
+                metrics |= {f"{split}/hits@{k}": hits_at_k(positive, negative, k) for k in self.hits}
+                metrics[f"{split}/mrr"] = mean_reciprocal_rank(positive, negative)
+                metrics[f"{split}/auc"] = roc_auc(positive, negative)
         return metrics

@@ -10,7 +10,7 @@ from torch import Tensor
 from structkd.errors import DataError
 from structkd.structure import Structure
 
-__all__ = ["NodeClassification", "Objective"]
+__all__ = ["Classification", "LinkPrediction", "Objective"]
 
 
 class Objective:
@@ -23,15 +23,15 @@ class Objective:
         raise NotImplementedError
 
     def predict(self, structure: Structure, batch: Any) -> list[dict[str, Any]]:
-        """One dict a sample with what the metrics read."""
-        raise NotImplementedError
+        """One dict a sample with what the metrics read; `splits` names the rows of each split."""
+        return [{"logits": structure.logits, "y": batch.y, "splits": batch.splits}]
 
 
-class NodeClassification(Objective):
-    """Cross entropy on the labelled nodes (y >= 0), or binary cross entropy when `y` is [N, K] 0/1 floats.
+class Classification(Objective):
+    """Cross entropy on labelled nodes or graphs (y >= 0), or binary cross entropy when `y` is [N, K] 0/1 floats.
 
     The batch's `label_scale` makes the sum over labelled rows an unbiased estimate of the mean over all
-    labelled nodes, so that mini-batches and processes add up to the full batch exactly.
+    labelled elements, so that mini-batches and processes add up to the full batch exactly.
 
     Args:
         label_smoothing: as in `torch.nn.functional.cross_entropy`; single-label only.
@@ -43,7 +43,7 @@ class NodeClassification(Objective):
     def loss(self, structure: Structure, batch: Any) -> dict[str, Tensor]:
         logits, y = structure.logits, batch.y
         if logits.size(0) != y.size(0):
-            raise DataError(f"The model gave {logits.size(0)} rows of logits for {y.size(0)} nodes.")
+            raise DataError(f"The model gave {logits.size(0)} rows of logits for {y.size(0)} labels.")
         if y.dim() == 2:
             rows = y[:, 0] >= 0
             total = F.binary_cross_entropy_with_logits(logits[rows], y[rows].to(logits), reduction="sum")
@@ -52,5 +52,17 @@ class NodeClassification(Objective):
         total = F.cross_entropy(logits[rows], y[rows], reduction="sum", label_smoothing=self.label_smoothing)
         return {"task": total * batch.label_scale}
 
-    def predict(self, structure: Structure, batch: Any) -> list[dict[str, Any]]:
-        return [{"logits": structure.logits, "y": batch.y, "splits": batch.splits}]
+
+class LinkPrediction(Objective):
+    """Binary cross entropy on the pairs that have a label: `y` [P] is 1 (a link), 0 (none) or -1 (unlabelled).
+
+    The model gives one score before the sigmoid a pair, [P] or [P, 1]; `label_scale` is as in `Classification`.
+    """
+
+    def loss(self, structure: Structure, batch: Any) -> dict[str, Tensor]:
+        logits, y = structure.logits, batch.y
+        if logits.numel() != y.numel():
+            raise DataError(f"The model gave scores of shape {tuple(logits.shape)} for {y.numel()} pairs.")
+        rows = y >= 0
+        total = F.binary_cross_entropy_with_logits(logits.reshape(-1)[rows], y[rows].to(logits), reduction="sum")
+        return {"task": total * batch.label_scale}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,7 @@ from structkd.engine.runner import Runner
 from structkd.engine.schedules import weight
 from structkd.engine.task import Comparison, DistillTask
 from structkd.engine.teachers import LiveTeacher, StoredTeacher, Teacher
-from structkd.errors import CheckpointError, ConfigError
+from structkd.errors import CheckpointError
 from structkd.evaluation.efficiency import count_parameters
 from structkd.models import FileTeacher, TINEDStudent, inject_
 from structkd.structure import Structure
@@ -71,10 +71,16 @@ class StageRun:
     # -- parts ---------------------------------------------------------------------------------------------
 
     def build_model(self) -> nn.Module:
-        return build_model(self.config["model"], f"{self.where}.model", self.data.facts)
+        return build_model(
+            self.config["model"], f"{self.where}.model", self.data.facts, lambda name: self.earlier(name).load_model()
+        )
 
     def build_adapter(self) -> Adapter:
         return build_adapter(self.config.get("adapter"), f"{self.where}.adapter")
+
+    def earlier(self, name: str) -> StageRun:
+        """An earlier stage of the same seed."""
+        return StageRun(name, self.top.stages[name], self.data, self.seed, self.seed_folder, self.top)
 
     def build_teachers(self) -> dict[str, Teacher]:
         return {
@@ -83,18 +89,12 @@ class StageRun:
         }
 
     def _teacher(self, source: Mapping[str, Any], where: str) -> Teacher:
-        graph = self.data.observed_graph
         if "stage" in source:
-            stage = source["stage"]
-            structure = TeacherCache(self.seed_folder / stage / "outputs").load(graph)
-            earlier = StageRun(stage, self.top.stages[stage], self.data, self.seed, self.seed_folder, self.top)
-            if "input" in earlier.build_adapter().provides:
-                _attach_replay(structure, earlier.load_model(), earlier.build_adapter(), self.data)
-            return StoredTeacher(structure)
+            return self.data.stage_teacher(self.earlier(source["stage"]))
         if "file" in source:
             keys = dict(source.get("keys", {"logits": "logits"}))
             adapter = GraphAdapter(inputs=("data",), fields=[field for field in keys if field != "logits"])
-            return StoredTeacher(adapter(FileTeacher(source["file"], keys), graph))
+            return StoredTeacher(adapter(FileTeacher(source["file"], keys), self.data.observed_graph))
         model = build_model(source["model"], f"{where}.model", self.data.facts)
         if "checkpoint" in source:
             load_student_weights(model, source["checkpoint"])
@@ -117,8 +117,7 @@ class StageRun:
         student = self.build_model()
         start = self.config.get("init_from")
         if start is not None:
-            earlier = StageRun(start, self.top.stages[start], self.data, self.seed, self.seed_folder, self.top)
-            initialise(student, earlier.load_model())
+            initialise(student, self.earlier(start).load_model())
         objective = self.config.get("objective")
         teachers = self.build_teachers()
         return DistillTask(
@@ -151,21 +150,14 @@ class StageRun:
         self.folder.mkdir(parents=True, exist_ok=True)
         self.result_file.unlink(missing_ok=True)
         started = time.monotonic()
-        runner, selection = self._runner(switches, text)
-        runner.train()
-        task = bare(runner.model)
+        task, training = self._train(switches, text)
         metrics = self.evaluate(task)
         result = {
             "stage": self.name,
             "seed": self.seed,
             "config_text": text,
             "metrics": metrics,
-            "selected": {
-                "metric": selection.metric,
-                "score": selection.best["score"],
-                "epoch": selection.best["epoch"],
-            },
-            "epochs": runner.epoch,
+            **training,
             "seconds": round(time.monotonic() - started, 2),
             "parameters": count_parameters(task.student),
             "latency_ms": self.data.latency(task.student.eval(), task.adapter) if is_main_process() else {},
@@ -187,12 +179,24 @@ class StageRun:
             atomic_write_json(self.result_file, result)
         barrier()
         scores = "  ".join(f"{key} {value:.4f}" for key, value in metrics.items())
-        logger.info("%s  done: %s  (best epoch %s)", self.label, scores, selection.best["epoch"])
+        logger.info("%s  done: %s  (best epoch %s)", self.label, scores, training["selected"]["epoch"])
         return result
 
     @property
     def label(self) -> str:
         return f"[seed {self.seed}] {self.name}"
+
+    def _train(self, switches: Switches, text: str) -> tuple[DistillTask, dict[str, Any]]:
+        """The task with its selected weights, and how they were selected."""
+        if "train_cfg" not in self.config:  # nothing to learn (a heuristic), or learnt before
+            return self.build_task(), {
+                "selected": {"metric": self.data.selection_metric, "score": None, "epoch": 0},
+                "epochs": 0,
+            }
+        runner, selection = self._runner(switches, text)
+        runner.train()
+        chosen = {"metric": selection.metric, "score": selection.best["score"], "epoch": selection.best["epoch"]}
+        return bare(runner.model), {"selected": chosen, "epochs": runner.epoch}
 
     def _runner(self, switches: Switches, text: str) -> tuple[Runner, SelectionHook]:
         task = self.build_task()
@@ -260,6 +264,10 @@ class StageRun:
         parts = [task.val_structure(batch) for batch in self.data.observed_batches()]
         TeacherCache(self.folder / "outputs").save(_concatenate(parts), self.data.observed_graph)
 
+    def outputs(self) -> Structure:
+        """What `store_outputs` wrote; an error where it was computed from other data than are observed now."""
+        return TeacherCache(self.folder / "outputs").load(self.data.observed_graph)
+
     def load_model(self) -> nn.Module:
         """The stage's trained model, bare, in eval mode."""
         model = self.build_model()
@@ -267,13 +275,28 @@ class StageRun:
         return model.eval()
 
 
-def build_model(config: Mapping[str, Any], where: str, facts: Mapping[str, Any]) -> nn.Module:
-    """A model from its config; an argument that is itself a dict with a `type` is built first."""
-    parts = {
-        key: build_model(value, f"{where}.{key}", facts) if isinstance(value, Mapping) and "type" in value else value
-        for key, value in config.items()
-    }
-    return build(MODELS, parts, where, **facts)
+def build_model(
+    config: Mapping[str, Any],
+    where: str,
+    facts: Mapping[str, Any],
+    stage_model: Callable[[str], nn.Module] | None = None,
+) -> nn.Module:
+    """A model from its config.
+
+    An argument that is itself a dict with a `type` is built first; `dict(stage=NAME)` becomes the model that an
+    earlier stage trained. Both may also stand in a list.
+    """
+
+    def part(value: Any, place: str) -> Any:
+        if isinstance(value, (list, tuple)) and any(isinstance(item, Mapping) for item in value):
+            return [part(item, f"{place}.{index}") for index, item in enumerate(value)]
+        if isinstance(value, Mapping) and "type" in value:
+            return build_model(value, place, facts, stage_model)
+        if isinstance(value, Mapping) and list(value) == ["stage"] and stage_model is not None:
+            return stage_model(value["stage"])
+        return value
+
+    return build(MODELS, {key: part(value, f"{where}.{key}") for key, value in config.items()}, where, **facts)
 
 
 def build_adapter(config: Mapping[str, Any] | None, where: str) -> Adapter:
@@ -308,16 +331,6 @@ def _concatenate(parts: list[Structure]) -> Structure:
         elif isinstance(value, torch.Tensor) and not name.startswith("edge_"):
             whole[name] = value
     return whole
-
-
-def _attach_replay(structure: Structure, model: nn.Module, adapter: Adapter, data: DataModule) -> None:
-    """Give stored outputs the live model back, for distillers that run the teacher on other features."""
-    batches = list(data.observed_batches())
-    if len(batches) != 1:
-        raise ConfigError("A teacher that is run on other features needs the observed graph in one batch.")
-    with torch.no_grad():
-        live = adapter(model, batches[0])
-    structure["input"], structure["replay"] = live["input"], live["replay"]
 
 
 def _visualizer() -> dict[str, Any]:

@@ -134,3 +134,63 @@ class LiveTeacher(Teacher):
 
 def _device(batch: Any) -> torch.device:
     return next(value.device for value in batch.to_dict().values() if isinstance(value, Tensor))
+
+
+class EmbeddedPairs(nn.Module):
+    """A link model whose encoder has run: stored embeddings, and the predictor for the pairs it is asked about.
+
+    Args:
+        x: [N, C] node embeddings.
+        predictor: (x_i, x_j) -> scores.
+
+    Shapes: `forward(pairs [2, P]) -> [P]`.
+    """
+
+    def __init__(self, x: Tensor, predictor: nn.Module) -> None:
+        super().__init__()
+        self.register_buffer("x", x)
+        self.predictor = predictor
+
+    def forward(self, pairs: Tensor) -> Tensor:
+        return self.predictor(self.x[pairs[0]], self.x[pairs[1]])
+
+
+class GraphTeacher(Teacher):
+    """Stored outputs on a set of graphs: rows of nodes are looked up by `n_id`, rows of graphs by `graph_id`.
+
+    Args:
+        structure: the outputs, with `n_id` [N]; fields of N rows belong to nodes, other fields of G rows to graphs.
+        graph_id: [G] global ids of the graphs, in the order of their rows.
+    """
+
+    def __init__(self, structure: Structure, graph_id: Tensor) -> None:
+        self.graph_id = graph_id
+        self._split(structure)
+
+    def _split(self, structure: Structure) -> None:
+        nodes = structure.n_id.numel()
+        of_graphs = {
+            name: value
+            for name, value in structure.to_dict().items()
+            if isinstance(value, Tensor)
+            and not name.startswith("edge_")
+            and value.size(0) == self.graph_id.numel() != nodes
+        }
+        self.structure = structure
+        rest = {name: value for name, value in structure.to_dict().items() if name not in of_graphs}
+        self._nodes = StoredTeacher(Structure(**rest))
+        self._graphs = StoredTeacher(Structure(**of_graphs, n_id=self.graph_id))
+
+    @property
+    def provides(self) -> frozenset[str]:  # type: ignore[override]
+        return self.structure.provides
+
+    def prepare(self, distiller_prepare: Callable[[Structure], Structure]) -> None:
+        self._split(distiller_prepare(self.structure))
+
+    def __call__(self, batch: Data) -> Structure:
+        found = Structure(**self._nodes(batch).to_dict())
+        for name, value in self._graphs(Data(n_id=batch.graph_id)).to_dict().items():
+            if name != "n_id":
+                found[name] = value
+        return found

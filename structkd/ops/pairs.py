@@ -43,7 +43,12 @@ def _build(edge_index: Tensor, num_nodes: int) -> Pairs:
     if edge_index.dim() != 2 or edge_index.size(0) != 2:
         raise DataError(f"edge_index has shape {tuple(edge_index.shape)}; expected [2, E].")
     check_ids("edge_index", edge_index, num_nodes)
-    key, count = torch.unique(_keys(edge_index, num_nodes), return_counts=True)
+    key = _keys(edge_index, num_nodes)
+    if key.device.type == "cpu":
+        key.numpy().sort()  # in place: torch's own sort needs four times the memory, which is the peak of a loss's life
+    else:
+        key = key.sort().values
+    key, count = torch.unique_consecutive(key, return_counts=True)
     narrow = torch.int32 if num_nodes <= torch.iinfo(torch.int32).max else torch.int64
     j = key.remainder(num_nodes).to(narrow) if num_nodes else key.to(narrow)
     i = key.div_(max(num_nodes, 1), rounding_mode="floor").to(narrow)

@@ -14,6 +14,8 @@ from structkd.ops.iou_2d import check_boxes, extent, over_union, overlap_1d
 CHUNK = {"cpu": 1 << 13, "cuda": 1 << 20}
 #: Distances of centres held at once while the pairs of a matrix that can meet are looked for.
 BLOCK = 1 << 20
+#: An area below this share of the squared radii is what rounding leaves of none.
+ROUNDING = 1e-14
 #: Below this an edge has no extent along an axis; keeps 0 / 0 out, and is far below anything that has an area.
 TINY = 1e-100
 
@@ -138,7 +140,8 @@ def _clip(a: Tensor, b: Tensor) -> Tensor:
     rise = torch.where(rise > TINY, rise, 1)
     mean = (low + high + (low - high) / rise * ((start - low).abs() - (end - high).abs())) / 2
     area = ((left - right) * mean).sum(0)
-    return torch.minimum(area.clamp_min(0), 4 * torch.minimum(la * wa, hx * hy))
+    area = torch.where(area > ROUNDING * (la**2 + wa**2 + hx**2 + hy**2), area, 0)
+    return torch.minimum(area, 4 * torch.minimum(la * wa, hx * hy))
 
 
 #: Areas [P] of aligned pairs [P, 5], [P, 5] in float64: all that a backend has to provide.

@@ -148,7 +148,7 @@ def test_bad_input_is_one_clear_error(student, tmp_path, monkeypatch):
         export_student(student, x, tmp_path, ["onyx"])
     with pytest.raises(DataError, match="holds no tensor"):
         export_student(student, (), tmp_path)
-    with pytest.raises(ConfigError, match=r"torch.export cannot trace Branch: .*format state_dict"):
+    with pytest.raises(ConfigError, match=r"torch.export cannot trace Branch.*format state_dict"):
         export_student(Branch(), x, tmp_path, ["export"])
     with pytest.raises(ConfigError, match="'note' is a str"):
         named_outputs({"logits": x[0], "note": "text"})

@@ -7,7 +7,7 @@ from structkd import Structure
 from structkd.adapters import GraphAdapter
 from structkd.distillers import GLNN, Distiller
 from structkd.engine import Comparison, DistillTask, LiveTeacher, StoredTeacher
-from structkd.engine.objectives import NodeClassification
+from structkd.engine.objectives import Classification
 from structkd.engine.schedules import Weight, weight
 from structkd.errors import DataError, WiringError
 
@@ -35,7 +35,7 @@ def mlp(seed=0):
 
 
 def task(**changes):
-    settings = dict(student=mlp(), adapter=GraphAdapter(["x"], {"x": "0"}), objective=NodeClassification())
+    settings = dict(student=mlp(), adapter=GraphAdapter(["x"], {"x": "0"}), objective=Classification())
     return DistillTask(**(settings | changes))
 
 

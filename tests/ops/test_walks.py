@@ -3,9 +3,9 @@ import itertools
 import pytest
 import torch
 
-from structkd.ops.walks import random_walk
 from structkd.errors import DataError
 from structkd.ops.csr import CSR
+from structkd.ops.walks import random_walk
 
 
 def test_walks_follow_edges_and_stay_where_there_are_none():

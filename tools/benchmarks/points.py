@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -75,7 +76,7 @@ def _objects(kind: np.ndarray, boxes: np.ndarray, **columns: Any) -> KittiObject
 def _by_frame(objects: KittiObjects, frame: np.ndarray, num_frames: int) -> list[KittiObjects]:
     order = np.argsort(frame, kind="stable")
     ends = np.searchsorted(frame[order], np.arange(num_frames + 1))
-    return [objects[order[start:end]] for start, end in zip(ends, ends[1:])]
+    return [objects[order[start:end]] for start, end in pairwise(ends)]
 
 
 class Evaluation:

@@ -3,6 +3,7 @@ data = dict(
     type="NodeTask",
     dataset=dict(type="cpf_graph", name="cora", root="$STRUCTKD_DATA/graphs"),
     protocol=dict(name="cpf", inductive=False),
+    positions=dict(dim=64),
 )
 stages = dict(
     plain=dict(model=dict(dropout=0.6), optim_wrapper=dict(optimizer=dict(lr=0.01, weight_decay=0.005))),

@@ -39,7 +39,7 @@ def synthetic_graph(
 
     Args:
         size: "arxiv" (169343 nodes, 1.17 M edges, 128 features, 40 classes) or "products" (2449029, 61.9 M, 100, 47;
-            about a minute and 4 GB on one core); sets the four numbers. None: as given.
+            a few minutes and 4 GB on one core); sets the four numbers. None: as given.
         num_nodes, num_edges, num_features, num_classes: exactly these are made; edges are undirected and distinct.
         homophily: share of edges that stay in the class by choice, 0 to 1.
         exponent: of the power law that node weights follow, above 2; None gives all nodes the same weight.

@@ -47,11 +47,12 @@ class KRD(Distiller):
     Buffers: `power` (a), the agreement counts of the running epoch and `epoch`.
 
     Differences: (1) With several draws, rho is the root mean square of the entropy change; one draw gives the
-    published |H(p(X + noise)) - H(p(X))|. The paper states a mean of squares (recalled), which is the same family
-    with a halved. (2) The published bin centres are off, lower edge + .05 instead of + .01, and bins without nodes
-    enter the fit as if nothing agreed there; both only with `mode="reference"`. (3) They compare argmaxes in an
-    evaluation pass after each epoch; ours are the training passes of the epoch, so that mini-batches need no extra
-    pass. (4) Theirs loops over nodes and edges in Python; ours draws all edges at once, anew in each step.
+    published |H(p(X + noise)) - H(p(X))|. The paper states a mean of squares over the noise variance (recalled): the
+    division by the largest cancels the variance, and squaring only halves a. (2) The published bin centres are off,
+    lower edge + .05 instead of + .01, and bins without nodes enter the fit as if nothing agreed there; both only with
+    `mode="reference"`. (3) They compare argmaxes in an evaluation pass after each epoch; ours are the training passes
+    of the epoch, so that mini-batches need no extra pass. (4) Theirs loops over nodes and edges in Python; ours draws
+    all edges at once, anew in each step.
     """
 
     power: Tensor

@@ -7,11 +7,11 @@ from torch import Tensor
 
 from structkd.distillers.base import Distiller
 from structkd.distillers.checks import not_negative, one_of, positive
-from structkd.ops.walks import random_walk
 from structkd.distillers.rows import distilled_rows
 from structkd.errors import ConfigError, DataError
 from structkd.losses.ranking import context_distribution, context_ranking
 from structkd.ops.csr import CSR
+from structkd.ops.walks import random_walk
 from structkd.structure import Structure
 
 

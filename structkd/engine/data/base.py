@@ -3,12 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 import torch
+from torch import nn
 from torch.utils.data import DataLoader
 
+from structkd.adapters import Adapter
 from structkd.engine.objectives import Objective
+from structkd.engine.registry import DATASETS, build
+from structkd.engine.teachers import StoredTeacher, Teacher
+from structkd.errors import ConfigError
+from structkd.structure import Structure
+
+
+class FinishedStage(Protocol):
+    """What a data module may ask of a stage that has run."""
+
+    def outputs(self) -> Structure:
+        """Its stored outputs, with the observed edges; an error where they came from other nodes or edges."""
+
+    def load_model(self) -> nn.Module:
+        """Its model, in eval mode."""
+
+    def build_adapter(self) -> Adapter:
+        """How that model is read."""
 
 
 class DataModule:
@@ -60,6 +79,19 @@ class DataModule:
         """`n_id` and `edge_index` of everything observed, for the record of the stored outputs."""
         raise NotImplementedError
 
+    def stage_teacher(self, stage: FinishedStage) -> Teacher:
+        """How a finished stage teaches a later one: by its stored outputs, one row an element."""
+        structure, adapter = stage.outputs(), stage.build_adapter()
+        if "input" in adapter.provides:
+            # Distillers that run the teacher on other features get the live model back beside its outputs.
+            batches = list(self.observed_batches())
+            if len(batches) != 1:
+                raise ConfigError("A teacher that is run on other features needs the observed graph in one batch.")
+            with torch.no_grad():
+                live = adapter(stage.load_model(), batches[0])
+            structure["input"], structure["replay"] = live["input"], live["replay"]
+        return StoredTeacher(structure)
+
     def example(self) -> Any:
         """A small batch a model can be run, exported and timed on."""
         raise NotImplementedError
@@ -67,6 +99,14 @@ class DataModule:
     def latency(self, model: Any, adapter: Any) -> dict[str, Any]:
         """Milliseconds for a few batch sizes, `{"128": {"fetch": ..., "compute": ...}}`; empty when not measured."""
         return {}
+
+
+def build_loader(config: Mapping[str, Any], where: str, **defaults: Any) -> DataLoader:
+    """A training loader from its config; `defaults` (the data, seed, rank) go to those that take them."""
+    loader = build(DATASETS, config, where, **defaults)
+    if not hasattr(loader.dataset, "metainfo"):
+        loader.dataset.metainfo = {}  # mmengine looks for it
+    return loader
 
 
 class _Batches(list[Any]):

@@ -10,6 +10,7 @@ from structkd.models.graphs.link_ensemble import GatedEnsemble
 from structkd.models.graphs.link_heuristics import HeuristicTeacher
 from structkd.models.graphs.link_predictor import DotPredictor, LinkModel, LinkPredictor
 from structkd.models.graphs.mlp import MLP
+from structkd.models.graphs.positional import PositionalMLP
 from structkd.models.graphs.tined import TINEDStudent, inject_
 from structkd.models.graphs.vq import CosineCodebook
 from structkd.models.graphs.vq_tokenizer import VQTokenizer
@@ -34,6 +35,7 @@ __all__ = [
     "HeuristicTeacher",
     "LinkModel",
     "LinkPredictor",
+    "PositionalMLP",
     "SAGEConv",
     "TINEDStudent",
     "VQTokenizer",

@@ -4,7 +4,7 @@ A convolution here is three steps, so that layer-wise inference can run each in 
 
     transform(x) -> z                         row by row
     operator(edge_index, num_nodes, dtype)    a CSR, remembered for as long as the edges live
-    assemble(csr, z, x, rows) -> out           the rows `rows` of the output, from all of z
+    assemble(csr, z, x, rows) -> out          the rows `rows` of the output, from all of z
 
 and two identity modules, `before` and `after`, mark what enters and leaves the propagation, for taps.
 State dicts have PyG's keys. Multigraphs and loops mean what they mean on PyG's own edge-list path.
@@ -29,7 +29,7 @@ ALL = slice(None)
 
 
 class Convolution:
-    """The three steps, mixed into a PyG layer."""
+    """The three steps, mixed into a PyG layer (whose own `collect`, `aggregate` and `message` stay PyG's)."""
 
     in_channels: int
     out_channels: int
@@ -221,7 +221,7 @@ class APPNPConv(pyg.APPNP):
     Shapes: `forward(x [N, C], edge_index [2, E], edge_weight [E] or None) -> [N, C]`.
 
     Differences: PyG drops entries of what the previous step left, so after k steps an edge survives with
-    probability (1 - dropout)^k; here every step draws from the whole A_hat, as the paper describes.
+    probability (1 - dropout)^k; here every step draws anew from the whole A_hat.
     """
 
     def __init__(self, K: int, alpha: float, dropout: float = 0.0, add_self_loops: bool = True) -> None:

@@ -119,8 +119,8 @@ class GAT(GNN):
     Shapes: x [N, F] dense or sparse CSR, edge_index [2, E] -> logits [N, K]. Taps: see `GNN`.
     Errors: `ConfigError` when `hidden_channels` is not a multiple of `heads`.
 
-    Source: Velickovic et al., "Graph Attention Networks", ICLR 2018 (ELU, dropout on the inputs of both layers);
-    widths and attention dropout as GLNN's GAT teacher.
+    Source: Velickovic et al., "Graph Attention Networks", ICLR 2018; widths and attention dropout as GLNN's GAT
+    teacher. Where dropout, norm and ELU stand is this file's choice.
     """
 
     activation = nn.ELU

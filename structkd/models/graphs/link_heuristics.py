@@ -78,8 +78,8 @@ class HeuristicTeacher(nn.Module):
         heuristic: a name in `HEURISTICS`.
 
     Shapes: `forward(x [N, F], pairs [2, P], edge_index [2, E])` returns `{"logits": [P]}`; of `x` only the number of
-    rows matters. The scores are the heuristic's own (`EHDM` reads them so), not logits. Links to be predicted must
-    not be in `edge_index`.
+    rows matters. The scores are the heuristic's own (`EHDM` reads them so), not logits. Held-out links must not be in
+    `edge_index`; training links are, as in the authors' code, so their path has length 1.
 
     Differences: the authors of EHDM score a node's distance to itself 999, above all others, and unreachable pairs
     1/999; here they are 1 and 0.
@@ -111,10 +111,8 @@ def _shared(pairs: Tensor, edge_index: Tensor, num_nodes: int, worth: Callable[[
     score = torch.zeros(pairs.size(1), device=pairs.device)
     if links.numel() == 0:
         return score
-    turn = degree[few].cumsum(0) // BUDGET
-    for part in torch.arange(pairs.size(1), device=pairs.device).split(
-        turn.unique_consecutive(return_counts=True)[1].tolist()
-    ):
+    _, sizes = (degree[few].cumsum(0) // BUDGET).unique_consecutive(return_counts=True)
+    for part in torch.arange(pairs.size(1), device=pairs.device).split(sizes.tolist()):
         rowptr, entries = row_entries(csr.rowptr, few[part])
         owner = torch.arange(part.numel(), device=pairs.device).repeat_interleave(rowptr.diff())
         between = csr.col[entries]

@@ -17,10 +17,10 @@ INITS = ("identity", "random")
 class TINEDStudent(nn.Module):
     """For every layer of the teacher two linear layers: one holds its weights, one stands for its propagation.
 
-    After TINED (Zhou et al., "GNN-to-MLP distillation via Teacher Injection and Dirichlet Energy Distillation",
-    ICML 2025). A GNN layer is a transformation W and a propagation along edges. `injections.{l}` has the shape of
-    W and takes its values by `inject_`; `propagations.{l}` is square and learns to do without the edges. Their
-    order follows the sizes, as in the teacher: transformation first when the layer narrows.
+    After Zhou et al., "TINED: GNNs-to-MLPs by Teacher Injection and Dirichlet Energy Distillation", ICML 2025. A GNN
+    layer is a transformation W and a propagation along edges. `injections.{l}` has the shape of W and takes its
+    values by `inject_`; `propagations.{l}` is square and learns to do without the edges. Their order follows the
+    sizes, as in the teacher: transformation first when the layer narrows.
 
     Args:
         in_channels, hidden_channels, out_channels, num_layers: those of the teacher.
@@ -35,8 +35,8 @@ class TINEDStudent(nn.Module):
     the convolutions of the teachers here have `convs.{l}.before` and `convs.{l}.after` at the same places. Give the
     parameters under `injections` their own learning rate by that prefix (the authors use a fraction).
 
-    Differences: norm, ReLU and dropout stand between layers as in `MLP`; nothing stands between the two linear
-    layers of a pair.
+    Differences: norm, ReLU and dropout stand between layers as in `MLP`, also for a GAT with its ELU; nothing stands
+    between the two linear layers of a pair. Whether that is the authors' order could not be read.
     """
 
     def __init__(

@@ -2,6 +2,7 @@ import math
 
 import pytest
 import torch
+import torch.distributed as dist
 
 from structkd.distillers.graphs.krd import KRD, fit_power, instability
 from structkd.errors import ConfigError, WiringError
@@ -132,6 +133,15 @@ def test_only_masked_rows_are_distilled():
     assert (student.logits.grad[:5].abs().sum(1) > 0).all()
 
 
+def test_a_neighbour_outside_the_mask_still_teaches():
+    student, teacher = graph(nodes=3, edges=1)
+    student.edge_index = torch.tensor([[2, 0], [0, 2]])
+    student.mask = torch.tensor([True, False, False])
+    p_s, p_t = student.logits.softmax(-1), teacher.logits.softmax(-1)
+    expected = (kl(p_t[0], p_s[0]) + kl(p_t[2], p_s[0])) / 2
+    assert float(KRD()(student, teacher)["neighbor_label"]) == pytest.approx(expected, abs=1e-12)
+
+
 @pytest.mark.parametrize("nodes", [0, 1])
 def test_nothing_to_compare(nodes):
     logits = torch.randn(nodes, 3, dtype=torch.float64, requires_grad=True)
@@ -248,6 +258,19 @@ def test_power_follows_agreement_with_momentum_once_an_epoch():
     again = KRD(momentum=0.9, start_epoch=2)
     again.load_state_dict(distiller.state_dict())
     assert float(again.power) == float(distiller.power) and int(again.epoch) == 2
+
+
+def test_processes_share_their_counts(tmp_path):
+    distiller = KRD(momentum=0.0, start_epoch=1)
+    distiller.agreement[1] = 10
+    distiller.agreement[0] = torch.linspace(10, 0, 50)
+    dist.init_process_group("gloo", store=dist.FileStore(str(tmp_path / "store"), 1), rank=0, world_size=1)
+    try:
+        expected = float(fit_power(*distiller.agreement))
+        distiller.set_progress(1, 10)
+    finally:
+        dist.destroy_process_group()
+    assert float(distiller.power) == pytest.approx(expected)
 
 
 def test_evaluation_leaves_the_counts_alone():

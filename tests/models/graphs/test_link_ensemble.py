@@ -76,7 +76,7 @@ def test_the_gate_finds_who_is_right_where():
         loss.backward()
         optimizer.step()
     gate = model(x, pairs)["gate"]
-    assert float(gate[kind, 0].min()) > 0.9 and float(gate[~kind, 1].min()) > 0.9
+    assert gate[kind, 0].min().item() > 0.9 and gate[~kind, 1].min().item() > 0.9
 
 
 def test_reset_forgets_the_gate_only():
