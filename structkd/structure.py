@@ -10,6 +10,7 @@ from torch import Tensor
 from torch_geometric.data import Data
 
 from structkd.errors import DataError, WiringError
+from structkd.ops.sparse_features import take_rows
 
 #: The documented fields; any further name (a tap of one's own, `token_logits`) is welcome beside them.
 FIELDS: dict[str, str] = {
@@ -100,7 +101,7 @@ class Structure(Data):
         for name, value in self.to_dict().items():
             if name.startswith("edge_") or value is None:
                 continue
-            chosen[name] = value[index] if self.is_node_field(name) else value
+            chosen[name] = take_rows(value, index) if self.is_node_field(name) else value
         return chosen
 
     def detach(self) -> Structure:  # type: ignore[override]

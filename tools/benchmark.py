@@ -32,7 +32,12 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--only", nargs="+", metavar="NAME", help="run these benchmarks only")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write everything measured to this file")
     parser.add_argument("--part", nargs=2, help=argparse.SUPPRESS)  # what in_own_process asks of a fresh process
-    return parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
+    if min(options.threads, options.repeats) < 1:
+        parser.error("--threads and --repeats must be at least 1")
+    if options.json and not options.json.resolve().parent.is_dir():
+        parser.error(f"there is no folder {options.json.parent} to write {options.json.name} to")
+    return options
 
 
 def machine(threads: int) -> dict:
@@ -69,8 +74,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     import torch
 
     torch.set_num_threads(options.threads)
-    # This file's folder is on the path when it is run as a script, and also when it is imported by name.
-    sys.path.insert(0, str(Path(__file__).resolve().parent))
     from benchmarks.harness import Setting, table
 
     start = time.time()

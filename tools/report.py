@@ -18,7 +18,7 @@ from structkd.engine.files import atomic_write_bytes, atomic_write_text
 from structkd.errors import DataError, StructkdError
 from structkd.visualization.report import render_report
 from structkd.visualization.run import Run, read_runs
-from structkd.visualization.tables import markdown_overview, markdown_table, replace_section, summary_table
+from structkd.visualization.tables import markdown_overview, markdown_table, replace_section
 
 
 def write_report(runs: Sequence[Run], out: Path) -> Path:
@@ -59,8 +59,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except StructkdError as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         return 2
-    for run in runs:
-        print(summary_table(run.results), end="\n\n")
     print(f"Report: {page.resolve()} (open it in a browser; the figures lie beside it as PNG)")
     return 0
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from mmengine.registry import DATASETS as MM_DATASETS
@@ -59,11 +59,8 @@ def build(registry: Registry, config: Mapping[str, Any], where: str, **defaults:
     if part is None:
         known = [*registry.module_dict, *(registry.parent.module_dict if registry.parent else ())]
         raise ConfigError(f"{where}.type is '{name}', which is no known {registry.name}. {nearest(name, known)}")
+    check_arguments(part, arguments, where)
     parameters = inspect.signature(part).parameters
-    open_ended = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
-    for key in arguments:
-        if key not in parameters and not open_ended:
-            raise ConfigError(f"{where}.{key}: {name} takes no argument '{key}'. {nearest(key, parameters)}")
     for key, value in defaults.items():
         if key in parameters:
             arguments.setdefault(key, value)
@@ -78,3 +75,13 @@ def build(registry: Registry, config: Mapping[str, Any], where: str, **defaults:
         return part(**arguments)
     except TypeError as error:
         raise ConfigError(f"{where}: {name} could not be built: {error}") from error
+
+
+def check_arguments(part: Callable[..., Any], arguments: Iterable[str], where: str) -> None:
+    """Raise a `ConfigError` for the first of the arguments' names that `part` does not take."""
+    parameters = inspect.signature(part).parameters
+    if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
+        return
+    for key in arguments:
+        if key not in parameters:
+            raise ConfigError(f"{where}.{key}: {part.__name__} takes no argument '{key}'. {nearest(key, parameters)}")

@@ -50,30 +50,35 @@ class StoredTeacher(Teacher):
         self.structure = structure
         self._row = torch.full((int(ids.max()) + 1 if ids.numel() else 0,), -1, dtype=torch.long)
         self._row[ids] = torch.arange(ids.numel())
-        self._whole: tuple[Tensor, Structure] | None = None
+        self._whole: Structure | None = None
 
     @property
     def provides(self) -> frozenset[str]:  # type: ignore[override]
         return self.structure.provides
 
     def prepare(self, distiller_prepare: Callable[[Structure], Structure]) -> None:
-        self.structure = distiller_prepare(self.structure)
+        self.structure, self._whole = distiller_prepare(self.structure), None
+
+    def _served(self) -> Structure:
+        """What batches get: the input features served the preparation only, and cutting them would cost the most."""
+        fields = self.structure.to_dict()
+        return Structure(**{name: value for name, value in fields.items() if name not in ("input", "replay")})
 
     def __call__(self, batch: Data) -> Structure:
         ids = batch.n_id
         device = ids.device
         if ids.numel() == self.structure.n_id.numel() and torch.equal(ids.cpu(), self.structure.n_id):
             # The whole structure in its own order: no row is copied, and its edges stay in place.
-            if self._whole is None or self._whole[0].device != device:
-                self._whole = (ids, self.structure.to(device) if device.type != "cpu" else self.structure)
-            return self._whole[1]
+            if self._whole is None or self._whole.n_id.device != device:
+                self._whole = self._served().to(device)
+            return self._whole
         cpu_ids = ids.cpu()
         if cpu_ids.numel() and int(cpu_ids.max()) >= self._row.numel():
             raise DataError(self._unknown(cpu_ids[cpu_ids >= self._row.numel()]))
         rows = self._row[cpu_ids]
         if bool((rows < 0).any()):
             raise DataError(self._unknown(cpu_ids[rows < 0]))
-        return self.structure.select(rows).to(device)
+        return self._served().select(rows).to(device)
 
     @staticmethod
     def _unknown(ids: Tensor) -> str:
@@ -148,6 +153,7 @@ class EmbeddedPairs(nn.Module):
 
     def __init__(self, x: Tensor, predictor: nn.Module) -> None:
         super().__init__()
+        self.x: Tensor
         self.register_buffer("x", x)
         self.predictor = predictor
 
@@ -156,41 +162,26 @@ class EmbeddedPairs(nn.Module):
 
 
 class GraphTeacher(Teacher):
-    """Stored outputs on a set of graphs: rows of nodes are looked up by `n_id`, rows of graphs by `graph_id`.
+    """Stored outputs on a set of graphs: `logits` are looked up by graph, everything else by node.
 
     Args:
-        structure: the outputs, with `n_id` [N]; fields of N rows belong to nodes, other fields of G rows to graphs.
-        graph_id: [G] global ids of the graphs, in the order of their rows.
+        structure: the outputs, with `logits` [G, K], `n_id` [N] and other fields of N rows.
+        graph_id: [G] global ids of the graphs, in the order of their logits.
     """
 
     def __init__(self, structure: Structure, graph_id: Tensor) -> None:
-        self.graph_id = graph_id
-        self._split(structure)
-
-    def _split(self, structure: Structure) -> None:
-        nodes = structure.n_id.numel()
-        of_graphs = {
-            name: value
-            for name, value in structure.to_dict().items()
-            if isinstance(value, Tensor)
-            and not name.startswith("edge_")
-            and value.size(0) == self.graph_id.numel() != nodes
-        }
-        self.structure = structure
-        rest = {name: value for name, value in structure.to_dict().items() if name not in of_graphs}
-        self._nodes = StoredTeacher(Structure(**rest))
-        self._graphs = StoredTeacher(Structure(**of_graphs, n_id=self.graph_id))
+        self.structure, self.graph_id = structure, graph_id
+        self._graphs = StoredTeacher(Structure(logits=structure.logits, n_id=graph_id))
+        nodes = {name: value for name, value in structure.to_dict().items() if name != "logits"}
+        self._nodes = StoredTeacher(Structure(**nodes))
 
     @property
     def provides(self) -> frozenset[str]:  # type: ignore[override]
         return self.structure.provides
 
     def prepare(self, distiller_prepare: Callable[[Structure], Structure]) -> None:
-        self._split(distiller_prepare(self.structure))
+        self.__init__(distiller_prepare(self.structure), self.graph_id)  # type: ignore[misc]
 
     def __call__(self, batch: Data) -> Structure:
-        found = Structure(**self._nodes(batch).to_dict())
-        for name, value in self._graphs(Data(n_id=batch.graph_id)).to_dict().items():
-            if name != "n_id":
-                found[name] = value
-        return found
+        graphs = self._graphs(Data(n_id=batch.graph_id))
+        return Structure(**self._nodes(batch).to_dict(), logits=graphs.logits)

@@ -96,21 +96,20 @@ def _verdicts(results: Mapping[str, Any]) -> str:
 
 def _facts(results: Mapping[str, Any]) -> str:
     versions = ", ".join(f"{name} {number}" for name, number in results.get("versions", {}).items() if number)
-    facts = {
-        "Protocol": results.get("protocol"),
-        "Selection": results.get("selection"),
-        "Seeds": ", ".join(map(str, results["seeds"])),
-        "Device": results.get("device"),
-        "Made": results.get("created"),
-        "Versions": versions,
-    }
+    facts = [
+        ("Protocol", results.get("protocol")),
+        ("Selection", results.get("selection")),
+        ("Seeds", ", ".join(map(str, results["seeds"]))),
+        ("Device", results.get("device")),
+        ("Made", results.get("created")),
+        ("Versions", versions),
+    ]
     for stage in results["stages"].values():
         epochs, seconds = stage.get("epochs") or [], stage.get("seconds") or []
         if epochs and seconds:
-            facts[stage_title(stage)] = (
-                f"{_range(epochs)} epochs, {_range([round(value, 1) for value in seconds])} s a seed"
-            )
-    rows = "".join(f"<dt>{_escape(key)}</dt><dd>{_escape(value or NONE)}</dd>" for key, value in facts.items())
+            rounded = [round(value, 1) for value in seconds]
+            facts.append((stage_title(stage), f"{_range(epochs)} epochs, {_range(rounded)} s a seed"))
+    rows = "".join(f"<dt>{_escape(key)}</dt><dd>{_escape(value or NONE)}</dd>" for key, value in facts)
     return f"<dl>{rows}</dl>"
 
 

@@ -1,10 +1,9 @@
-import json
 import re
 from html.parser import HTMLParser
 
 import pytest
 
-from structkd.visualization.curves import figures, stage_colours
+from structkd.visualization.curves import figures
 from structkd.visualization.report import render_report
 from structkd.visualization.run import Run, read_run, read_runs
 
@@ -93,17 +92,3 @@ def test_bare_results_give_a_page_without_figures(results):
     assert figures(run) == {}
     page, images = render_report([run])
     assert images == {} and "no difference is claimed" in page and "<td>MLP</td>" in page
-
-
-def test_teacher_and_plain_are_grey_and_methods_differ(results):
-    colours = stage_colours(results)
-    assert len(set(colours.values())) == 4
-    assert colours == stage_colours(json.loads(json.dumps(results)))
-
-
-def test_pyplot_is_left_alone(work_dir):
-    import sys
-
-    before = "matplotlib.pyplot" in sys.modules
-    render_report([read_run(work_dir)])
-    assert ("matplotlib.pyplot" in sys.modules) == before

@@ -1,7 +1,7 @@
 _base_ = "cpf.py"
 data = dict(
     type="NodeTask",
-    dataset=dict(type="cpf_graph", name="cora", root="$STRUCTKD_DATA/graphs"),
+    dataset=dict(type="cpf_graph", name="cora", sparse=True, root="$STRUCTKD_DATA/graphs"),
     protocol=dict(name="cpf", inductive=False),
     positions=dict(dim=64),
 )

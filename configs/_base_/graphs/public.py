@@ -13,7 +13,7 @@ stages = dict(
         title="GCN",
         role="teacher",
         model=dict(type="GCN"),
-        adapter=dict(inputs=["x", "edge_index"], taps=dict(hidden="acts.0")),
+        adapter=dict(inputs=["x", "edge_index"], taps=dict(x="acts.0"), expose_input=True),  # KRD perturbs the input
         optim_wrapper=_adam,
         train_cfg=_epochs,
         selection=_selection,
@@ -57,5 +57,22 @@ stages = dict(
         method="FF-G2M",
         role="distilled",
         distillers=dict(ffg2m=dict(low_weight=0.0)),
+    ),
+    krd=dict(
+        like="plain",
+        title="MLP, KRD",
+        method="KRD",
+        role="distilled",
+        objective_weight=0.0,
+        teachers=_teacher,
+        distillers=dict(krd=dict(type="KRD")),
+    ),
+    hgmd=dict(
+        like="plain",
+        title="MLP, HGMD (mixup)",
+        method="HGMD",
+        role="distilled",
+        teachers=_teacher,
+        distillers=dict(hgmd=dict(type="HGMD", scheme="mixup")),
     ),
 )

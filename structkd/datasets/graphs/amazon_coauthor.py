@@ -8,7 +8,7 @@ import numpy as np
 from torch_geometric.data import Data
 
 from structkd.datasets.graphs.build import graph_data
-from structkd.datasets.graphs.files import read_matrix, read_npz
+from structkd.datasets.graphs.files import benchmark_parts, read_npz
 from structkd.errors import ConfigError, nearest
 
 #: name -> (PyG's class, file)
@@ -33,12 +33,10 @@ def _read(root: str | Path, name: str, family: str, counts: bool, sparse: bool |
     if name not in names:
         raise ConfigError(f"{family.lower()}_graph(name={name!r}): there is no such graph. {nearest(name, names)}")
     path, how = npz_path(root, name)
-    arrays = read_npz(path, how)
-    x = read_matrix(arrays, "attr", path)
+    edges, x, labels = benchmark_parts(read_npz(path, how), path)
     if not counts:
         x.data = (x.data > 0).astype(np.float32)
-    edges = np.stack(read_matrix(arrays, "adj", path).nonzero())
-    return graph_data(x, edges, arrays["labels"], str(path), sparse)
+    return graph_data(x, edges, labels, str(path), sparse)
 
 
 def amazon_graph(root: str | Path, name: str = "Photo", counts: bool = False, sparse: bool | None = None) -> Data:

@@ -62,14 +62,13 @@ def features(matrix: Any, sparse: bool | None = None) -> Tensor:
     Args:
         matrix: [N, F] scipy sparse matrix, array or tensor.
         sparse: True for a torch sparse CSR tensor, False for a dense one. None keeps a scipy matrix of more than
-            `DENSE_ENTRIES` entries sparse and makes everything else dense.
+            `DENSE_ENTRIES` entries sparse, makes a smaller one dense, and leaves arrays and tensors as they are.
     """
     if isinstance(matrix, Tensor):
-        if sparse and not is_sparse(matrix):
-            import scipy.sparse as sp
-
-            return sparse_rows(sp.csr_matrix(matrix.numpy()))
-        return matrix.to(torch.float32)
+        matrix = matrix.to(torch.float32)
+        if matrix.layout == torch.strided:
+            return matrix.to_sparse_csr() if sparse else matrix
+        return matrix.to_dense() if sparse is False else matrix.to_sparse_csr()
     if isinstance(matrix, np.ndarray):
         return features(torch.from_numpy(np.ascontiguousarray(matrix, dtype=np.float32)), sparse)
     if sparse is None:
@@ -121,7 +120,7 @@ def check_graph(data: Data, source: str) -> Data:
         raise DataError(f"{source}: y has type {y.dtype}; expected int64 class ids, -1 for an unknown label.")
     if y.numel() and float(y.min()) < -1:
         raise DataError(f"{source}: the labels go down to {y.min().item()}; class ids start at 0, -1 means unknown.")
-    if not bool(labelled(y).any()):
+    if nodes and not bool(labelled(y).any()):
         raise DataError(f"{source}: no node has a label.")
     for name in ("train_mask", "val_mask", "test_mask"):
         mask = data.get(name)

@@ -9,7 +9,7 @@ from torch_geometric.data import Data
 
 from structkd.datasets.graphs.amazon_coauthor import npz_path
 from structkd.datasets.graphs.build import graph_data
-from structkd.datasets.graphs.files import read_matrix, read_npz
+from structkd.datasets.graphs.files import benchmark_parts, read_npz
 from structkd.errors import ConfigError, nearest
 
 NAMES = ("cora", "citeseer", "pubmed", "photo", "computers")
@@ -33,6 +33,7 @@ def cpf_graph(root: str | Path, name: str = "cora", sparse: bool | None = None) 
 
     Differences: CPF adds a self loop to every node and so does its SAGE layer; here loops are the models' business.
     """
+    from scipy.sparse import coo_matrix
     from scipy.sparse.csgraph import connected_components
 
     if name not in NAMES:
@@ -45,9 +46,10 @@ def cpf_graph(root: str | Path, name: str = "cora", sparse: bool | None = None) 
             f"Take data/npz/{name}.npz of the CPF repository (github.com/BUPT-GAMMA/CPF) and put it there, "
             "or choose digits_graph, which needs no download."
         )
-    arrays = read_npz(path, how)
-    adjacency = read_matrix(arrays, "adj", path)
-    _, component = connected_components(adjacency, directed=False)
-    keep = np.flatnonzero(component == np.bincount(component).argmax())
-    edges = np.stack(adjacency[keep][:, keep].nonzero())
-    return graph_data(read_matrix(arrays, "attr", path)[keep], edges, arrays["labels"][keep], str(path), sparse)
+    edges, x, labels = benchmark_parts(read_npz(path, how), path)
+    nodes = len(labels)
+    _, component = connected_components(coo_matrix((np.ones(edges.shape[1]), tuple(edges)), (nodes, nodes)), False)
+    inside = component == np.bincount(component).argmax()
+    row = np.cumsum(inside) - 1
+    edges = row[edges[:, inside[edges[0]]]]
+    return graph_data(x[inside], edges, labels[inside], str(path), sparse)

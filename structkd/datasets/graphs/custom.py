@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,11 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch_geometric.data import Data
+from torch_geometric.data.data import DataEdgeAttr, DataTensorAttr
+from torch_geometric.data.storage import GlobalStorage
 
 from structkd.datasets.graphs.build import graph_data
-from structkd.datasets.graphs.files import damaged, read_matrix, read_npz, require_file
+from structkd.datasets.graphs.files import benchmark_parts, damaged, read_npz, require_file
 from structkd.errors import ConfigError, DataError
 
 MASKS = ("train_mask", "val_mask", "test_mask")
@@ -88,9 +91,12 @@ def _read(path: Path) -> tuple[dict[str, Any], str]:
 
 def _read_pt(path: Path) -> dict[str, Any]:
     try:
-        # PyG registers its own classes as safe; anything else in the file is refused instead of executed.
+        # Anything but tensors, containers and these classes of PyG is refused instead of executed.
+        torch.serialization.add_safe_globals([Data, DataEdgeAttr, DataTensorAttr, GlobalStorage])
         data = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
+        found = re.search(r"Unsupported \w+:? .*?(?= was |\.|$)", str(error))
+        error = ValueError(found.group() if found else "no pickled tensors")
         hint = "It must hold a PyG Data object or a dict of tensors and nothing else: torch.save(data, path)."
         raise damaged(path, error, hint) from error
     except (RuntimeError, EOFError, OSError, ValueError) as error:
@@ -108,10 +114,7 @@ def _read_npz(path: Path) -> dict[str, Any]:
     arrays = read_npz(path, "")
     if "adj_data" not in arrays:
         return arrays
-    if "labels" not in arrays:
-        raise DataError(f"{path} holds adj_* but no 'labels'; it has {', '.join(sorted(arrays))}.")
-    edges = np.stack(read_matrix(arrays, "adj", path).nonzero())
-    return {"x": read_matrix(arrays, "attr", path), "edge_index": edges, "y": arrays["labels"]}
+    return dict(zip(("edge_index", "x", "y"), benchmark_parts(arrays, path), strict=True))
 
 
 def _read_tables(paths: dict[str, Path]) -> tuple[dict[str, Any], str]:

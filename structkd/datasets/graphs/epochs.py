@@ -15,7 +15,8 @@ from structkd.errors import ConfigError
 
 def seeded(*key: int) -> torch.Generator:
     """A generator of its own for each key; neighbouring keys give unrelated streams."""
-    state = int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0] >> np.uint64(1))
+    # The length goes in because SeedSequence pads with zeros: (1,) and (1, 0) would be one key.
+    state = int(np.random.SeedSequence((len(key), *key)).generate_state(1, np.uint64)[0] >> np.uint64(1))
     return torch.Generator().manual_seed(state)
 
 

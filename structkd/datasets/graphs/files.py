@@ -15,7 +15,7 @@ def require_file(path: str | Path, how: str) -> Path:
     """The path, if there is a file; else a `DataError` that names it and says how to get it."""
     path = Path(path)
     if not path.is_file():
-        raise DataError(f"There is no file {path}. {how}")
+        raise DataError(f"There is no file {path}. {how}".rstrip())
     return path
 
 
@@ -44,7 +44,24 @@ def read_npz(path: str | Path, how: str) -> dict[str, Any]:
         raise damaged(path, error, how) from error
 
 
-def read_matrix(arrays: dict[str, Any], prefix: str, path: str | Path) -> Any:
+def benchmark_parts(arrays: dict[str, Any], path: Path) -> tuple[np.ndarray, Any, np.ndarray]:
+    """A graph as the npz files of Shchur et al. 2018 (arXiv:1811.05868) hold it.
+
+    Returns:
+        edges [2, E] (stored directions, loops included), features as scipy CSR [N, F], labels [N].
+    """
+    adjacency, features = _matrix(arrays, "adj", path), _matrix(arrays, "attr", path)
+    if "labels" not in arrays:
+        raise DataError(f"{path} holds no labels; it has {', '.join(sorted(arrays))}.")
+    sizes = {*adjacency.shape, features.shape[0], len(arrays["labels"])}
+    if len(sizes) > 1:
+        raise DataError(
+            f"{path}: adjacency, attributes and labels speak of {sorted(sizes)} nodes; expected one number."
+        )
+    return np.stack(adjacency.nonzero()), features, arrays["labels"]
+
+
+def _matrix(arrays: dict[str, Any], prefix: str, path: Path) -> Any:
     """The scipy CSR matrix stored as `<prefix>_data`, `_indices`, `_indptr`, `_shape`."""
     import scipy.sparse as sp
 
@@ -57,5 +74,5 @@ def read_matrix(arrays: dict[str, Any], prefix: str, path: str | Path) -> Any:
         matrix = sp.csr_matrix((data, indices, indptr), shape=tuple(int(size) for size in shape))
         matrix.check_format(full_check=True)
     except ValueError as error:
-        raise damaged(Path(path), error) from error
+        raise damaged(path, error) from error
     return matrix

@@ -38,7 +38,7 @@ class GraphSet:
         self.graphs, first = [], 0
         for number, graph in enumerate(graphs):
             y = graph.get("y")
-            if not isinstance(y, Tensor) or y.shape != (1,) or y.dtype != torch.long:
+            if not isinstance(y, Tensor) or y.shape != (1,) or y.dtype != torch.long or int(y) < 0:
                 raise DataError(f"Graph {number} has y = {y!r}; expected a class id as int64 tensor of shape [1].")
             nodes = graph.x.size(0)
             check_graph(Data(x=graph.x, edge_index=graph.edge_index, y=y.expand(nodes)), f"Graph {number}")

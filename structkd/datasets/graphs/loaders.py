@@ -52,7 +52,7 @@ class PlannedLoader(DataLoader):
 def _seed_rows(observed: Data, seeds: str) -> Tensor:
     """Rows of the observed graph that may be distilled."""
     if seeds not in SEEDS:
-        raise ConfigError(f"seeds={seeds!r}: {nearest(seeds, SEEDS)}")
+        raise ConfigError(f"seeds={seeds!r} names no set of nodes. {nearest(seeds, SEEDS)}")
     known = labelled(observed.y)
     mask = torch.ones_like(known) if seeds == "all" else known if seeds == "train" else ~known
     rows = mask.nonzero().view(-1)
@@ -65,7 +65,7 @@ class _Whole(Batches):
     def __init__(self, node_data: NodeData, seeds: str) -> None:
         self.batch = Data(**node_data.observed.to_dict())
         self.batch.mask = torch.zeros(self.batch.n_id.numel(), dtype=torch.bool)
-        self.batch.mask[_seed_rows(self.batch, seeds).to(self.batch.mask.device)] = True
+        self.batch.mask[_seed_rows(self.batch, seeds)] = True
         self.batch.label_scale = 1.0 / int(labelled(self.batch.y).sum())
         self.batch.share = 1.0
 

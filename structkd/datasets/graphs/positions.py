@@ -14,8 +14,9 @@ from structkd.errors import ConfigError
 from structkd.ops.csr import CSR, csr_of
 from structkd.ops.sparse_features import is_sparse
 
-#: Pairs in a step of the skip-gram training, and nodes drawn as noise for all of them together.
-PAIRS, NOISE = 2**13, 64
+#: Pairs in a step of the skip-gram training: some for each node, so that small graphs get as many steps; and the nodes
+#: drawn as noise for all pairs of a step together.
+PAIRS, PAIRS_PER_NODE, NOISE = 2**13, 4, 64
 
 
 def random_walks(csr: CSR, starts: Tensor, length: int, generator: torch.Generator | None = None) -> Tensor:
@@ -86,7 +87,7 @@ def deepwalk(
     if csr.num_edges == 0:
         return torch.zeros(num_nodes, dim)
     starts = (csr.degree() > 0).nonzero().view(-1).repeat(walks_per_node)
-    batch = max(1, PAIRS // (walk_length * (window + 1)))
+    batch = max(1, min(PAIRS, PAIRS_PER_NODE * num_nodes) // (walk_length * (window + 1)))
     for _ in range(epochs):
         for rows in torch.randperm(starts.numel(), generator=generator).split(batch):
             source, target = _pairs(random_walks(csr, starts[rows], walk_length, generator), window, generator)

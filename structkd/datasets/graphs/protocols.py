@@ -76,6 +76,8 @@ class Split:
             raise ConfigError(f"ind_rate={rate}: expected a share of the test nodes above 0, at most 1.")
         order = torch.randperm(self.test.numel(), generator=torch.Generator().manual_seed(seed))
         cut = int(rate * self.test.numel())
+        if cut == 0:
+            raise DataError(f"ind_rate={rate} of {self.test.numel()} test nodes holds out no node.")
         return Split(self.train, self.val, self.test[order[cut:]], self.test[order[:cut]])
 
 

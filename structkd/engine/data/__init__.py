@@ -1,11 +1,13 @@
 """What a config's `data` can be: a dataset, its protocol, and the batches made of them."""
 
 from structkd.engine.data.base import DataModule
+from structkd.engine.data.graphs import GraphTask
+from structkd.engine.data.links import LinkTask
 from structkd.engine.data.nodes import NodeTask
 from structkd.engine.registry import make_registry
 
-__all__ = ["DATA", "DataModule", "NodeTask"]
+__all__ = ["DATA", "DataModule", "GraphTask", "LinkTask", "NodeTask"]
 
 DATA = make_registry("data", None)
-for _part in (NodeTask,):
+for _part in (NodeTask, LinkTask, GraphTask):
     DATA.register_module(module=_part)

@@ -18,14 +18,14 @@ from structkd.engine.data.base import DataModule, FinishedStage, build_loader, f
 from structkd.engine.data.features import read_graph
 from structkd.engine.metrics import LinkRanking
 from structkd.engine.objectives import LinkPrediction
-from structkd.engine.registry import arguments
+from structkd.engine.registry import check_arguments
 from structkd.engine.teachers import EmbeddedPairs, LiveTeacher, Teacher
 from structkd.evaluation.efficiency import node_latency
 from structkd.models import LinkModel
 
 
 class LinkTask(DataModule):
-    """Link prediction. Elements are node pairs; models are called with `x`, `pairs` [2, P] and, for a GNN, `edge_index`.
+    """Link prediction. Elements are node pairs: models read `x`, `pairs` [2, P] and, where they are GNNs, `edge_index`.
 
     Args:
         dataset: config of a reader that returns a PyG `Data` with undirected edges; its labels are not used.
@@ -56,7 +56,8 @@ class LinkTask(DataModule):
         hops: int = 2,
     ) -> None:
         self.graph = read_graph(dataset, transforms)
-        self.options = arguments(split_links, protocol or {}, "data.protocol")
+        self.options = dict(protocol or {})
+        check_arguments(split_links, self.options, "data.protocol")
         setting = "production" if self.options.get("new_nodes", 0) > 0 else "transductive"
         drawn = f"one split (seed {self.options['seed']})" if "seed" in self.options else "a split for each seed"
         self.protocol = f"link prediction, {setting}, {drawn}"
@@ -79,9 +80,8 @@ class LinkTask(DataModule):
     ) -> DataLoader:
         settings = {"type": "LinkBatches", "batch_size": self.links.train.size(1), **(config or {})}
         if settings.get("context") is not None:
-            settings["context"] = partial(
-                sample_context, **arguments(sample_context, settings["context"], f"{where}.context")
-            )
+            check_arguments(sample_context, settings["context"], f"{where}.context")
+            settings["context"] = partial(sample_context, **settings["context"])
         return build_loader(settings, where, link_data=self.links, seed=seed, rank=rank, world_size=world_size)
 
     def eval_loader(self, split: str) -> DataLoader:
@@ -116,25 +116,33 @@ class LinkTask(DataModule):
         return Data(**observed.to_dict(), pairs=torch.stack([rows, rows.flip(0)]))
 
     def latency(self, model: nn.Module, adapter: GraphAdapter) -> dict[str, Any]:
-        sizes = {2 * pairs: pairs for pairs in self.latency_batches if 2 * pairs <= self.graph.x.size(0)}
-        if not sizes or not isinstance(model, LinkModel):  # how far a heuristic looks is not `hops`
+        if not isinstance(model, LinkModel):  # how far a heuristic looks is not `hops`
             return {}
-        hops = self.hops if "edge_index" in adapter.inputs else 0
-        times = node_latency(_Ends(model), self.links.graph, tuple(sizes), hops=hops)
-        return {str(pairs): times[str(nodes)] for nodes, pairs in sizes.items()}
+        graph, hops = self.links.graph, self.hops if "edge_index" in adapter.inputs else 0
+        sizes = [pairs for pairs in self.latency_batches if 2 * pairs <= graph.n_id.numel()]
+        return {
+            str(pairs): node_latency(_Ends(model, pairs), graph, (2 * pairs,), hops=hops)[str(2 * pairs)]
+            for pairs in sizes
+        }
 
 
 class _Ends(nn.Module):
-    """Scores half of the nodes asked for against the other half."""
+    """A link model on the nodes 0 .. 2 P - 1, the first half paired with the second; further nodes are neighbours."""
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: nn.Module, pairs: int) -> None:
         super().__init__()
-        self.model = model
-        self.ends = 0
+        self.model, self.pairs = model, torch.arange(2 * pairs).view(2, -1)
 
     def forward(self, x: Tensor, *edge_index: Tensor) -> Any:
-        return self.model(x, torch.arange(self.ends).view(2, -1), *edge_index)
+        return self.model(x, self.pairs.to(x.device), *edge_index)
 
 
 def _evaluation(graph: Data, groups: Mapping[str, Tensor], negatives: Tensor) -> Data:
-    """`graph` with the distinct pairs of all groups, then the negatives; `splits` are each group's rows and theirs."""
+    """`graph` with the pairs of each group, then the negatives; a split is a group's rows and the negatives'."""
+    parts = [*groups.values(), negatives]
+    pairs = torch.cat(parts, 1)
+    rows = torch.arange(pairs.size(1)).split([part.size(1) for part in parts])
+    batch = Data(**graph.to_dict(), pairs=pairs)
+    batch.y = (torch.arange(pairs.size(1)) < pairs.size(1) - negatives.size(1)).float()
+    batch.splits = {name: torch.cat([own, rows[-1]]) for name, own in zip(groups, rows)}
+    return batch

@@ -1,11 +1,43 @@
 """Small graphs, and files of the published layouts with them inside."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
 from torch_geometric.data import Data
 
-from structkd.datasets import NodeData, Split, synthetic_graph
+from structkd.datasets import EdgeBatches, FullGraph, NodeBatches, NodeData, Split, synthetic_graph
+
+#: Every kind of loader, as a function of the data.
+LOADERS = {
+    "full": lambda nodes, **kw: FullGraph(nodes),
+    "nodes": lambda nodes, **kw: NodeBatches(nodes, 16, **kw),
+    "nodes and edges": lambda nodes, **kw: NodeBatches(nodes, 16, fanouts=[-1], **kw),
+    "sampled": lambda nodes, **kw: NodeBatches(nodes, 16, fanouts=[3, 2], **kw),
+    "train": lambda nodes, **kw: NodeBatches(nodes, 8, seeds="train", fanouts=[5, 5], **kw),
+    "edges": lambda nodes, **kw: EdgeBatches(nodes, 64, **kw),
+}
+
+
+@pytest.fixture(params=LOADERS)
+def loader_kind(request):
+    """Each kind of loader in turn: its `name`, and `make(node_data, seed=, rank=, world_size=)`."""
+    return SimpleNamespace(name=request.param, make=LOADERS[request.param])
+
+
+@pytest.fixture
+def same_batches():
+    """Asserts that two lists of batches hold the same fields with the same values."""
+
+    def check(a, b):
+        for one, other in zip(a, b, strict=True):
+            assert one.keys() == other.keys()
+            for name, value in one.to_dict().items():
+                same = torch.equal(value, other[name]) if isinstance(value, torch.Tensor) else value == other[name]
+                assert same, name
+
+    return check
 
 
 @pytest.fixture
@@ -27,21 +59,32 @@ def graph() -> Data:
     return synthetic_graph(num_nodes=60, num_edges=150, num_features=6, num_classes=3, seed=3)
 
 
-def split_of(num_nodes, held_out=0):
-    """Ids in order: a fifth trains, a fifth selects, the last `held_out` of the rest are held out."""
-    ids, fifth = torch.randperm(num_nodes, generator=torch.Generator().manual_seed(1)), num_nodes // 5
-    stop = num_nodes - held_out
-    return Split(ids[:fifth], ids[fifth : 2 * fifth], ids[2 * fifth : stop], ids[stop:])
+@pytest.fixture
+def under_split():
+    """A graph under a split: a fifth trains, a fifth selects, the last `held_out` of the rest are held out."""
+
+    def split(graph, held_out=0) -> NodeData:
+        size = graph.num_nodes
+        ids, fifth = torch.randperm(size, generator=torch.Generator().manual_seed(1)), size // 5
+        stop = size - held_out
+        return NodeData(graph, Split(ids[:fifth], ids[fifth : 2 * fifth], ids[2 * fifth : stop], ids[stop:]))
+
+    return split
 
 
 @pytest.fixture
-def transductive(graph) -> NodeData:
-    return NodeData(graph, split_of(60))
+def transductive(graph, under_split) -> NodeData:
+    return under_split(graph)
 
 
 @pytest.fixture
-def inductive(graph) -> NodeData:
-    return NodeData(graph, split_of(60, held_out=12))
+def inductive(graph, under_split) -> NodeData:
+    return under_split(graph, held_out=12)
+
+
+@pytest.fixture(params=["transductive", "inductive"])
+def nodes(request) -> NodeData:
+    return request.getfixturevalue(request.param)
 
 
 @pytest.fixture

@@ -23,11 +23,20 @@ def test_undirected_without_edges(nodes):
 
 def test_features_keep_their_values_in_every_layout():
     dense = np.array([[0, 2, 0], [1, 0, 3]])
-    for given in (dense, torch.from_numpy(dense), sp.csr_matrix(dense), sp.coo_matrix(dense)):
+    tensor = torch.from_numpy(dense)
+    for given in (
+        dense,
+        tensor,
+        sp.csr_matrix(dense),
+        sp.coo_matrix(dense),
+        tensor.to_sparse_csr(),
+        tensor.to_sparse(),
+    ):
         for sparse in (None, True, False):
             x = build.features(given, sparse)
+            stays = sparse is None and isinstance(given, torch.Tensor) and given.layout != torch.strided
             assert x.dtype == torch.float32
-            assert x.layout == (torch.sparse_csr if sparse else torch.strided)
+            assert x.layout == (torch.sparse_csr if sparse or stays else torch.strided)
             assert x.to_dense().tolist() == dense.tolist()
 
 

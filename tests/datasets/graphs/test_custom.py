@@ -110,7 +110,7 @@ def test_missing_table(tmp_path, missing, one_paragraph):
 def test_labels_against_the_number_of_classes(tmp_path):
     folder = write_tables(tmp_path / "mine", y=[0, 1, 2])
     assert custom_graph(folder, num_classes=3).y.max() == 2
-    with pytest.raises(DataError, match="up to 2; 2 classes"):
+    with pytest.raises(DataError, match="up to 2; with 2 classes, at most 1"):
         custom_graph(folder, num_classes=2)
 
 

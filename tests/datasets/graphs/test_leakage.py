@@ -2,12 +2,9 @@
 
 import copy
 
-import pytest
 import torch
 
 from structkd.datasets import NodeData, node_positions
-
-from .test_loaders import LOADERS, same_batches
 
 WALKS = dict(dim=4, walk_length=6, walks_per_node=2, window=2)
 
@@ -31,22 +28,18 @@ def with_held_out_nodes_changed(nodes):
     return NodeData(graph, nodes.split)
 
 
-@pytest.mark.parametrize("name", LOADERS)
-@pytest.mark.parametrize("setting", ["transductive", "inductive"])
-def test_labels_outside_train_change_no_batch(request, setting, name):
-    nodes = request.getfixturevalue(setting)
+def test_labels_outside_train_change_no_batch(nodes, loader_kind, same_batches):
     turned = with_labels_turned(nodes)
     assert not torch.equal(turned.graph.y, nodes.graph.y)
-    same_batches(list(LOADERS[name](turned)), list(LOADERS[name](nodes)))
+    same_batches(loader_kind.make(turned), loader_kind.make(nodes))
 
 
-@pytest.mark.parametrize("name", LOADERS)
-def test_held_out_nodes_and_edges_change_no_batch(inductive, name):
+def test_held_out_nodes_and_edges_change_no_batch(inductive, loader_kind, same_batches):
     changed = with_held_out_nodes_changed(inductive)
     assert not torch.equal(changed.graph.edge_index, inductive.graph.edge_index)
-    for batch in LOADERS[name](changed):
+    for batch in loader_kind.make(changed):
         assert not bool(torch.isin(batch.n_id, inductive.split.ind).any())
-    same_batches(list(LOADERS[name](changed)), list(LOADERS[name](inductive)))
+    same_batches(loader_kind.make(changed), loader_kind.make(inductive))
 
 
 def test_held_out_edges_change_no_position_of_an_observed_node(inductive):

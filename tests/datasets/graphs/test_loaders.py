@@ -6,44 +6,15 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from structkd.datasets import EdgeBatches, FullGraph, NodeBatches, NodeData, synthetic_graph
+from structkd.datasets import EdgeBatches, FullGraph, NodeBatches, synthetic_graph
 from structkd.datasets.graphs import subgraphs
 from structkd.datasets.graphs.epochs import Part
 from structkd.errors import ConfigError, DataError
 from structkd.ops.sampling import Neighbors
 
-from .conftest import split_of
 
-LOADERS = {
-    "full": lambda nodes, **kw: FullGraph(nodes),
-    "nodes": lambda nodes, **kw: NodeBatches(nodes, 16, **kw),
-    "nodes and edges": lambda nodes, **kw: NodeBatches(nodes, 16, fanouts=[-1], **kw),
-    "sampled": lambda nodes, **kw: NodeBatches(nodes, 16, fanouts=[3, 2], **kw),
-    "train": lambda nodes, **kw: NodeBatches(nodes, 8, seeds="train", fanouts=[5, 5], **kw),
-    "edges": lambda nodes, **kw: EdgeBatches(nodes, 64, **kw),
-}
-
-
-def same_batch(a, b):
-    assert a.keys() == b.keys()
-    for name, value in a.to_dict().items():
-        assert torch.equal(value, b[name]) if isinstance(value, torch.Tensor) else value == b[name], name
-
-
-def same_batches(a, b):
-    assert len(a) == len(b)
-    for one, other in zip(a, b, strict=True):
-        same_batch(one, other)
-
-
-@pytest.fixture(params=["transductive", "inductive"])
-def nodes(request):
-    return request.getfixturevalue(request.param)
-
-
-@pytest.mark.parametrize("name", LOADERS)
-def test_fields_agree_with_the_observed_graph(nodes, name):
-    loader, observed = LOADERS[name](nodes), nodes.observed
+def test_fields_agree_with_the_observed_graph(nodes, loader_kind):
+    name, loader, observed = loader_kind.name, loader_kind.make(nodes), nodes.observed
     assert isinstance(loader, DataLoader)
     batches = list(loader)
     assert len(batches) == len(loader)
@@ -107,15 +78,16 @@ def test_drop_last_is_the_published_truncation(transductive):
 # --- what the scales promise -------------------------------------------------------------------------------------
 
 
-def small():
-    """Six nodes, so that every batch can be listed; node 5 has no edge."""
-    data = synthetic_graph(num_nodes=8, num_edges=6, num_features=2, num_classes=2, seed=2)
-    return NodeData(data, split_of(8))
+@pytest.fixture
+def small(under_split):
+    """Eight nodes, so that every batch can be listed."""
+    return under_split(synthetic_graph(num_nodes=8, num_edges=6, num_features=2, num_classes=2, seed=2))
 
 
-def part_of(loader, *picks, world_size=1):
-    sizes = [pick.numel() for pick in picks]
-    return Part(tuple(picks), tuple(sizes), 1.0, (0, 0, 0, 0))
+def batch_of(loader, *picks):
+    """The batch of these positions in the loader's pools."""
+    picks = [torch.tensor(pick) for pick in picks]
+    return loader.dataset[Part(tuple(picks), tuple(len(pick) for pick in picks), 1.0, (0, 0, 0, 0))]
 
 
 def edge_values(nodes):
@@ -134,13 +106,13 @@ def edge_values(nodes):
 
 
 @pytest.mark.parametrize("seeds", ["all", "unlabelled"])
-def test_label_scale_is_unbiased_over_every_batch(seeds):
-    nodes = small()
+def test_label_scale_is_unbiased_over_every_batch(small, seeds):
+    nodes = small
     loader, value = NodeBatches(nodes, 3, seeds=seeds), torch.rand(8, dtype=torch.float64)
     size = loader.dataset.rows.numel()
     estimates = []
     for pick in combinations(range(size), 3):
-        batch = loader.dataset[part_of(loader, torch.tensor(pick))]
+        batch = batch_of(loader, pick)
         labels = batch.y >= 0
         estimates.append((value[batch.n_id[labels]] * batch.label_scale).sum())
     truth = value[nodes.split.train].mean() if seeds == "all" else torch.tensor(0.0, dtype=torch.float64)
@@ -149,9 +121,9 @@ def test_label_scale_is_unbiased_over_every_batch(seeds):
 
 @pytest.mark.parametrize("fanouts", [[-1], [1], [2], [1, 1], [-1, 2]])
 @pytest.mark.parametrize("seeds", ["all", "unlabelled"])
-def test_edge_scale_of_node_batches_is_unbiased_over_every_draw(fanouts, seeds, monkeypatch):
+def test_edge_scale_of_node_batches_is_unbiased_over_every_draw(small, fanouts, seeds, monkeypatch):
     """Lists every set of seeds and, for each, every choice of in-edges of the first hop."""
-    nodes = small()
+    nodes = small
     table, estimate = edge_values(nodes)
     loader = NodeBatches(nodes, 2, seeds=seeds, fanouts=fanouts)
     batches = loader.dataset
@@ -178,7 +150,7 @@ def test_edge_scale_of_node_batches_is_unbiased_over_every_draw(fanouts, seeds, 
         draws = []
         for chosen in choices(batches.csr, batches.rows[list(pick)], fanouts[0]):
             queue.append(chosen)
-            draws.append(estimate(batches[part_of(loader, torch.tensor(pick))]))
+            draws.append(estimate(batch_of(loader, pick)))
         means.append(torch.stack(draws).mean())
     ends = nodes.observed.edge_index[1]
     in_reach = torch.isin(ends, batches.rows)
@@ -186,22 +158,19 @@ def test_edge_scale_of_node_batches_is_unbiased_over_every_draw(fanouts, seeds, 
     torch.testing.assert_close(torch.stack(means).mean(), table[source, target].mean(), rtol=1e-6, atol=1e-8)
 
 
-def test_edge_scale_of_edge_batches_is_unbiased_over_every_batch():
-    nodes = small()
+def test_edge_scale_of_edge_batches_is_unbiased_over_every_batch(small):
+    nodes = small
     table, estimate = edge_values(nodes)
     loader = EdgeBatches(nodes, 3)
     edges = nodes.observed.edge_index.size(1)
-    estimates = [
-        estimate(loader.dataset[part_of(loader, torch.tensor([0, 5]), torch.tensor(pick))])
-        for pick in combinations(range(edges), 3)
-    ]
+    estimates = [estimate(batch_of(loader, [0, 5], pick)) for pick in combinations(range(edges), 3)]
     source, target = nodes.observed.edge_index
     torch.testing.assert_close(torch.stack(estimates).mean(), table[source, target].mean(), rtol=1e-6, atol=1e-8)
 
 
 @pytest.mark.parametrize("world_size", [2, 3])
-@pytest.mark.parametrize("name", ["nodes", "nodes and edges", "edges"])
-def test_processes_together_compute_what_one_computes(inductive, name, world_size):
+@pytest.mark.parametrize("loader_kind", ["nodes", "nodes and edges", "edges"], indirect=True)
+def test_processes_together_compute_what_one_computes(inductive, loader_kind, world_size):
     """The mean over processes of `share` times any of the sums, and of a mean over seeds, is that of one process."""
     value = torch.rand(60, dtype=torch.float64)
 
@@ -213,9 +182,9 @@ def test_processes_together_compute_what_one_computes(inductive, name, world_siz
             found.append(((value[source] - value[target]).square() * batch.edge_scale.double()).sum())
         return batch.share * torch.stack(found)
 
-    whole = [sums(batch) for batch in LOADERS[name](inductive, seed=4)]
+    whole = [sums(batch) for batch in loader_kind.make(inductive, seed=4)]
     ranks = [
-        [sums(batch) for batch in LOADERS[name](inductive, seed=4, rank=rank, world_size=world_size)]
+        [sums(batch) for batch in loader_kind.make(inductive, seed=4, rank=rank, world_size=world_size)]
         for rank in range(world_size)
     ]
     assert {len(rank) for rank in ranks} == {len(whole)}
@@ -227,32 +196,30 @@ def test_processes_together_compute_what_one_computes(inductive, name, world_siz
 # --- reproducible -------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", LOADERS)
-def test_a_resumed_run_meets_the_same_batches(nodes, name):
-    loader, state = LOADERS[name](nodes), torch.get_rng_state()
+def test_a_resumed_run_meets_the_same_batches(nodes, loader_kind, same_batches):
+    loader, state = loader_kind.make(nodes), torch.get_rng_state()
     epochs = [list(loader) for _ in range(3)]
     assert torch.equal(torch.get_rng_state(), state)  # dropout of a resumed run depends on it
-    resumed = LOADERS[name](nodes)
+    resumed = loader_kind.make(nodes)
     resumed.set_epoch(2)
     same_batches(list(resumed), epochs[2])
-    if name != "full":
+    if loader_kind.name != "full":
         assert not torch.equal(epochs[0][0].n_id, epochs[1][0].n_id)
-        other = list(LOADERS[name](nodes, seed=1))
+        other = list(loader_kind.make(nodes, seed=1))
         assert not torch.equal(epochs[0][0].n_id, other[0].n_id)
 
 
-def test_workers_change_nothing(transductive):
+def test_workers_change_nothing(transductive, same_batches):
     alone, helped = (list(NodeBatches(transductive, 16, fanouts=[2], num_workers=n)) for n in (0, 1))
     same_batches(alone, helped)
 
 
-def test_sparse_features_stay_sparse(transductive):
-    transductive.graph.x = transductive.graph.x.to_sparse_csr()
-    dense = synthetic_graph(num_nodes=60, num_edges=150, num_features=6, num_classes=3, seed=3).x
-    for name, make in LOADERS.items():
-        for batch in make(transductive):
-            assert batch.x.layout == torch.sparse_csr, name
-            assert torch.equal(batch.x.to_dense(), dense[batch.n_id])
+def test_sparse_features_stay_sparse(transductive, loader_kind):
+    dense = transductive.graph.x
+    transductive.graph.x = dense.to_sparse_csr()
+    for batch in loader_kind.make(transductive):
+        assert batch.x.layout == torch.sparse_csr
+        assert torch.equal(batch.x.to_dense(), dense[batch.n_id])
 
 
 @pytest.mark.parametrize(
@@ -270,9 +237,8 @@ def test_bad_arguments_are_named(transductive, make, kind, words):
         make(transductive)
 
 
-def test_a_graph_without_edges():
-    data = synthetic_graph(num_nodes=10, num_edges=0, num_features=2, num_classes=2)
-    nodes = NodeData(data, split_of(10))
+def test_a_graph_without_edges(under_split):
+    nodes = under_split(synthetic_graph(num_nodes=10, num_edges=0, num_features=2, num_classes=2))
     for batch in NodeBatches(nodes, 4, fanouts=[-1]):
         assert batch.edge_index.shape == (2, 0) and batch.edge_scale.shape == (0,)
     with pytest.raises(DataError, match="has none"):

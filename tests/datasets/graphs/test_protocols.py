@@ -107,6 +107,7 @@ def test_multi_label_targets_split_at_random():
         ("cpf", dict(train_per_class=60, val_per_class=40), DataError, ["empty test"]),
         ("cpf", dict(train_per_class=0), DataError, ["empty train"]),
         ("cpf", dict(inductive=True, ind_rate=0), ConfigError, ["ind_rate=0"]),
+        ("cpf", dict(inductive=True, ind_rate=0.001), DataError, ["holds out no node"]),
         ("random", dict(train=0.8, val=0.2), ConfigError, ["val=0.2"]),
         ("random", dict(val=0.001), DataError, ["empty val"]),
         ("planetoid_random", dict(num_val=500), DataError, ["320", "500"]),

@@ -1,0 +1,49 @@
+# Link prediction by the protocol of LLP: 5 % of the edges select, 10 % test, Hits@20 leads. A data set's file adds
+# `data`; every student is `like` `plain`. A method's own config chooses stages with `run`.
+seeds = [0, 1, 2, 3, 4]
+
+_adam = dict(optimizer=dict(type="Adam", lr=0.001))
+_epochs = dict(max_epochs=200, val_interval=2)
+_selection = dict(patience=25)
+_predictor = dict(type="LinkPredictor", in_channels=128, hidden_channels=128, num_layers=2)
+_context = dict(hops=2, rw_step=3, ns_rate=1)
+
+stages = dict(
+    teacher=dict(
+        title="SAGE",
+        role="teacher",
+        model=dict(
+            type="LinkModel",
+            encoder=dict(
+                type="GraphSAGE", num_layers=2, hidden_channels=128, out_channels=128, dropout=0.5, aggregator="mean"
+            ),
+            predictor=_predictor,
+        ),
+        adapter=dict(inputs=["x", "pairs", "edge_index"], fields=["x"]),
+        optim_wrapper=_adam,
+        train_cfg=_epochs,
+        selection=_selection,
+    ),
+    plain=dict(
+        title="MLP",
+        role="plain",
+        model=dict(
+            type="LinkModel",
+            encoder=dict(type="MLP", num_layers=2, hidden_channels=128, out_channels=128, dropout=0.5),
+            predictor=_predictor,
+        ),
+        adapter=dict(inputs=["x", "pairs"]),
+        optim_wrapper=_adam,
+        train_cfg=_epochs,
+        selection=_selection,
+    ),
+    llp=dict(
+        like="plain",
+        title="MLP, LLP",
+        method="LLP",
+        role="distilled",
+        train_dataloader=dict(context=_context),
+        teachers=dict(teacher=dict(stage="teacher")),
+        distillers=dict(llp=dict(type="LLP")),
+    ),
+)

@@ -1,0 +1,2 @@
+_base_ = "../../_base_/graphs/photo_public.py"
+title = "GNN-to-MLP distillation on Amazon-Photo, protocol public"
