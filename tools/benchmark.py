@@ -20,13 +20,13 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-SUITES = ("graphs",)
+SUITES = ("graphs", "points")
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("suite", choices=SUITES)
-    parser.add_argument("--size", help="size of the data (default: arxiv)", default="arxiv")
+    parser.add_argument("--size", help="size of the data (default: the suite's second, after a trial)")
     parser.add_argument("--threads", type=int, default=os.cpu_count(), help="threads of torch (default: all cores)")
     parser.add_argument("--repeats", type=int, default=5, help="timed calls of each side (default: 5)")
     parser.add_argument("--only", nargs="+", metavar="NAME", help="run these benchmarks only")
@@ -82,14 +82,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"[{time.time() - start:6.1f} s] {text}", file=sys.stderr, flush=True)
 
     suite = importlib.import_module(f"benchmarks.{options.suite}")
-    setting = Setting(options.suite, options.size, options.threads, options.repeats, say)
-    if options.size not in suite.SIZES:
-        print(
-            f"There is no size '{options.size}'. Sizes: {'; '.join(map(': '.join, suite.SIZES.items()))}.",
-            file=sys.stderr,
-        )
+    size = options.size or list(suite.SIZES)[1]
+    if size not in suite.SIZES:
+        sizes = "; ".join(map(": ".join, suite.SIZES.items()))
+        print(f"There is no size '{size}'. Sizes: {sizes}.", file=sys.stderr)
         return 2
-    chosen = {benchmark.name: benchmark for benchmark in suite.suite(options.size)}
+    setting = Setting(options.suite, size, options.threads, options.repeats, say)
+    chosen = {benchmark.name: benchmark for benchmark in suite.suite(size)}
     if options.part:
         name, part = options.part
         print(json.dumps(chosen[name].part(setting, part)))
@@ -103,13 +102,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
             say(f"benchmark {i + 1} of {len(chosen)}: {name}")
             rows += benchmark.measure(setting)
     where = machine(options.threads)
-    print(f"{options.suite}, {options.size}: {suite.SIZES[options.size]}")
+    print(f"{options.suite}, {size}: {suite.SIZES[size]}")
     print(f"{where['processor']}, {options.threads} threads, torch {where['versions']['torch']}\n")
     print(table(rows))
     if options.json:
         result = {
             "suite": options.suite,
-            "size": options.size,
+            "size": size,
             "repeats": options.repeats,
             "machine": where,
             "rows": [row.plain() for row in rows],

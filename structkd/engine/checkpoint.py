@@ -85,11 +85,12 @@ def load_weights(model: nn.Module, state: Mapping[str, Any], source: str) -> Non
 
 def random_state() -> dict[str, Any]:
     """The state of every generator that training draws from."""
-    kind, keys, position, has_gauss, cached = np.random.get_state()
+    numpy_state: dict[str, Any] = np.random.get_state(legacy=False)  # type: ignore[assignment]
+    inner = numpy_state["state"]
     version, internal, gauss = random.getstate()
     state: dict[str, Any] = {
         "torch": torch.get_rng_state(),
-        "numpy": {"kind": kind, "keys": torch.from_numpy(keys.astype(np.int64)), "rest": [position, has_gauss, cached]},
+        "numpy": numpy_state | {"state": inner | {"key": torch.from_numpy(inner["key"].astype(np.int64))}},
         "python": [version, list(internal), gauss],
     }
     if torch.cuda.is_available():
@@ -100,11 +101,8 @@ def random_state() -> dict[str, Any]:
 def restore_random_state(state: Mapping[str, Any]) -> None:
     """Put back what `random_state` read."""
     torch.set_rng_state(state["torch"].cpu())
-    numpy_state = state["numpy"]
-    position, has_gauss, cached = numpy_state["rest"]
-    np.random.set_state(
-        (numpy_state["kind"], numpy_state["keys"].numpy().astype(np.uint32), position, has_gauss, cached)
-    )
+    inner = state["numpy"]["state"]
+    np.random.set_state(state["numpy"] | {"state": inner | {"key": inner["key"].numpy().astype(np.uint32)}})
     version, internal, gauss = state["python"]
     random.setstate((version, tuple(internal), gauss))
     if "cuda" in state and torch.cuda.is_available() and len(state["cuda"]) == torch.cuda.device_count():

@@ -28,6 +28,7 @@ class Runner(mmengine.runner.Runner):
     """
 
     resumed_random_state: dict[str, Any] | None = None
+    _has_loaded: bool
 
     def _log_env(self, env_cfg: dict[str, Any]) -> None:
         """Nothing: a report for each stage and seed would bury the results."""

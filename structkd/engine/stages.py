@@ -93,8 +93,8 @@ class StageRun:
             return self.data.stage_teacher(self.earlier(source["stage"]))
         if "file" in source:
             keys = dict(source.get("keys", {"logits": "logits"}))
-            adapter = GraphAdapter(inputs=("data",), fields=[field for field in keys if field != "logits"])
-            return StoredTeacher(adapter(FileTeacher(source["file"], keys), self.data.observed_graph))
+            reader = GraphAdapter(inputs=("data",), fields=[field for field in keys if field != "logits"])
+            return StoredTeacher(reader(FileTeacher(source["file"], keys), self.data.observed_graph))
         model = build_model(source["model"], f"{where}.model", self.data.facts)
         if "checkpoint" in source:
             load_student_weights(model, source["checkpoint"])

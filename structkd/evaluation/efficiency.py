@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
@@ -31,12 +33,8 @@ def count_macs(model: nn.Module, *inputs: Any) -> int:
     Args:
         inputs: arguments of `model`.
     """
-    training = model.training
-    try:
-        with FlopCounterMode(display=False, custom_mapping=_SPARSE) as counter:
-            model.eval()(*inputs)
-    finally:
-        model.train(training)
+    with _evaluating(model), FlopCounterMode(display=False, custom_mapping=_SPARSE) as counter:
+        model(*inputs)
     return counter.get_total_flops() // 2
 
 
@@ -92,22 +90,20 @@ def node_latency(
         ids, edge_index = around(seeds)
         return take_rows(data.x, ids), edge_index
 
-    training = model.training
-    model.eval()
+    def steps(size: int) -> tuple[Callable[[], Any], Callable[[], Any]]:
+        seeds = torch.randperm(nodes, generator=generator)[:size].to(data.x.device)
+        inputs: list[Tensor] = []
+        return lambda: inputs.extend(fetch(seeds)), lambda: model(*inputs)
+
     results = {}
-    for size in batch_sizes:
-
-        def steps(size: int = size) -> tuple[Callable[[], Any], Callable[[], Any]]:
-            seeds = torch.randperm(nodes, generator=generator)[:size].to(data.x.device)
-            inputs: list[Tensor] = []
-            return lambda: inputs.extend(fetch(seeds)), lambda: model(*inputs)
-
-        results[str(size)] = {
-            name + suffix: value
-            for name, times in zip(("fetch", "compute"), _timed(steps, warmup, repeats))
-            for suffix, value in zip(("", "_p10", "_p90"), _summary(times).values())
-        }
-    model.train(training)
+    with _evaluating(model):
+        for size in batch_sizes:
+            fetched, computed = _timed(partial(steps, size), warmup, repeats)
+            results[str(size)] = {
+                name + suffix: value
+                for name, times in (("fetch", fetched), ("compute", computed))
+                for suffix, value in zip(("", "_p10", "_p90"), _summary(times).values())
+            }
     return results
 
 
@@ -140,6 +136,18 @@ class Neighborhoods:
         rows = self._row[torch.cat(edges, 1)]
         self._row[ids] = -1
         return ids, rows
+
+
+@contextmanager
+def _evaluating(model: nn.Module) -> Iterator[None]:
+    """Eval mode inside the block; afterwards every module is in its own mode again."""
+    training = [module for module in model.modules() if module.training]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module in training:
+            module.training = True
 
 
 def _timed(steps: Callable[[], tuple[Callable[[], Any], ...]], warmup: int, repeats: int) -> list[list[float]]:
@@ -188,7 +196,7 @@ def _sampled(pattern: Tensor, a: Tensor, b: Tensor, *args: Any, out_val: Any = N
 
 # The counter hands shapes to a formula unless it says that it reads tensors.
 for _formula in (_product, _sum_and_product, _sampled):
-    _formula._get_raw = True  # type: ignore[attr-defined]
+    setattr(_formula, "_get_raw", True)  # noqa: B010
 _SPARSE = {
     torch.ops.aten.mm: _product,
     torch.ops.aten.addmm: _sum_and_product,

@@ -94,7 +94,7 @@ def _chunked(z_s: Tensor, z_t: Tensor, edge_index: Tensor, tau: float, edge_scal
             weight = pairs.count[chunk].to(dtype) / edge_index.size(1) if scale is None else scale[chunk]
             terms.append(_visit(s, t, i, j, weight, tau, buffers[:, : i.numel()], gradient))
         value = torch.stack(terms).sum()
-    return with_gradient(value, z_s, gradient.to(z_s.dtype)) if learns else value
+    return value if gradient is None else with_gradient(value, z_s, gradient.to(z_s.dtype))
 
 
 def _visit(

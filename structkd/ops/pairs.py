@@ -45,7 +45,7 @@ def _build(edge_index: Tensor, num_nodes: int) -> Pairs:
     check_ids("edge_index", edge_index, num_nodes)
     key = _keys(edge_index, num_nodes)
     if key.device.type == "cpu":
-        key.numpy().sort()  # in place: torch's own sort needs four times the memory, which is the peak of a loss's life
+        key.numpy().sort()  # in place; torch's sort, no faster, holds the list four times over
     else:
         key = key.sort().values
     key, count = torch.unique_consecutive(key, return_counts=True)

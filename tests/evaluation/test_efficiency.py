@@ -33,7 +33,9 @@ def test_parameters_are_counted_once():
 def test_macs_of_dense_and_sparse_products():
     mlp = nn.Sequential(nn.Linear(10, 20), nn.ReLU(), nn.Dropout(0.5), nn.Linear(20, 5, bias=False))
     assert count_macs(mlp, torch.randn(7, 10)) == 7 * (10 * 20 + 20 * 5)
-    assert mlp.training
+    mlp[2].eval()
+    count_macs(mlp, torch.randn(7, 10))
+    assert mlp.training and not mlp[2].training  # as it was
     assert count_macs(nn.Conv2d(2, 3, 3, padding=1), torch.randn(1, 2, 8, 8)) == 64 * 9 * 6
     edge_index = torch.randint(6, (2, 30))
     assert count_macs(Propagate(), torch.randn(6, 4), edge_index) == 2 * 30 * 4 + 6 * 12

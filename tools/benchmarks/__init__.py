@@ -1,1 +1,5 @@
-"""Suites of `tools/benchmark.py`, one a file; each has a `SUITE` of benchmarks and its `SIZES`."""
+"""Suites of `tools/benchmark.py`, one a file.
+
+A suite has `SIZES`, names with descriptions, a quick trial first and then the default; and `suite(size)`, which returns
+its benchmarks.
+"""

@@ -1,7 +1,7 @@
 _base_ = "public.py"
 data = dict(
     type="NodeTask",
-    dataset=dict(type="planetoid_graph", name="Cora", root="$STRUCTKD_DATA/graphs"),
+    dataset=dict(type="planetoid_graph", name="Cora", sparse=True, root="$STRUCTKD_DATA/graphs"),
     protocol=dict(name="public"),
     transforms=["row_normalize"],
 )

@@ -74,20 +74,22 @@ stages = dict(
         teachers=_teacher,
         distillers=dict(nosmog=dict(type="NOSMOG", student_channels=128, teacher_channels=128)),
     ),
+    # Ours, of seven settings the best validation accuracy on Cora (2 seeds). The published ones: code_channels as many
+    # as features, num_codes=5000, dropout=0.8, lr=1e-4.
     tokenizer=dict(
         title="VQGraph tokenizer (GCN)",
         role="auxiliary",
         model=dict(
             type="VQTokenizer",
             hidden_channels=128,
-            dropout=0.8,
+            dropout=0.5,
             code_channels=256,
-            num_codes=1024,
+            num_codes=256,
             codebook=dict(init="kmeans", revive_below=0.01),
         ),
         adapter=dict(inputs=["x", "edge_index"], fields=["hidden", "codes", "node_recon", "edge_emb", "codebook"]),
         distillers=dict(reconstruction=dict(type="VQGraphTokenizer")),
-        optim_wrapper=dict(optimizer=dict(type="Adam", lr=0.01, weight_decay=1e-3)),
+        optim_wrapper=dict(optimizer=dict(type="Adam", lr=0.003, weight_decay=1e-3)),
         train_cfg=_epochs,
         selection=_selection,
     ),

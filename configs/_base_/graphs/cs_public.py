@@ -1,7 +1,7 @@
 _base_ = "public.py"
 data = dict(
     type="NodeTask",
-    dataset=dict(type="coauthor_graph", name="CS", root="$STRUCTKD_DATA/graphs"),
+    dataset=dict(type="coauthor_graph", name="CS", sparse=True, root="$STRUCTKD_DATA/graphs"),
     protocol=dict(name="planetoid_random", train_per_class=20, num_val=500, num_test=1000),
     transforms=["row_normalize"],
 )

@@ -1,7 +1,7 @@
 _base_ = "cpf.py"
 data = dict(
     type="NodeTask",
-    dataset=dict(type="cpf_graph", name="photo", root="$STRUCTKD_DATA/graphs"),
+    dataset=dict(type="cpf_graph", name="photo", sparse=True, root="$STRUCTKD_DATA/graphs"),
     protocol=dict(name="cpf", inductive=False),
     positions=dict(dim=64),
 )

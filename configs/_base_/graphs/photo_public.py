@@ -1,7 +1,7 @@
 _base_ = "public.py"
 data = dict(
     type="NodeTask",
-    dataset=dict(type="amazon_graph", name="Photo", root="$STRUCTKD_DATA/graphs"),
+    dataset=dict(type="amazon_graph", name="Photo", sparse=True, root="$STRUCTKD_DATA/graphs"),
     protocol=dict(name="planetoid_random", train_per_class=20, num_val=500, num_test=1000),
     transforms=["row_normalize"],
 )

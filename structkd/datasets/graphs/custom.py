@@ -96,9 +96,9 @@ def _read_pt(path: Path) -> dict[str, Any]:
         data = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         found = re.search(r"Unsupported \w+:? .*?(?= was |\.|$)", str(error))
-        error = ValueError(found.group() if found else "no pickled tensors")
+        reason = ValueError(found.group() if found else "no pickled tensors")
         hint = "It must hold a PyG Data object or a dict of tensors and nothing else: torch.save(data, path)."
-        raise damaged(path, error, hint) from error
+        raise damaged(path, reason, hint) from error
     except (RuntimeError, EOFError, OSError, ValueError) as error:
         raise damaged(path, error) from error
     if isinstance(data, (list, tuple)) and len(data) > 0 and isinstance(data[0], Data):

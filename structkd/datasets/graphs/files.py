@@ -55,9 +55,7 @@ def benchmark_parts(arrays: dict[str, Any], path: Path) -> tuple[np.ndarray, Any
         raise DataError(f"{path} holds no labels; it has {', '.join(sorted(arrays))}.")
     sizes = {*adjacency.shape, features.shape[0], len(arrays["labels"])}
     if len(sizes) > 1:
-        raise DataError(
-            f"{path}: adjacency, attributes and labels speak of {sorted(sizes)} nodes; expected one number."
-        )
+        raise DataError(f"{path}: adjacency, attributes and labels speak of {sorted(sizes)} nodes; they must agree.")
     return np.stack(adjacency.nonzero()), features, arrays["labels"]
 
 

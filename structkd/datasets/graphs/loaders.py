@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 from torch_geometric.data import Data
 
 from structkd.datasets.graphs.build import labelled
@@ -25,7 +25,7 @@ def _itself(batch: Any) -> Any:
     return batch
 
 
-class Batches:
+class Batches(Dataset):
     """Makes a batch from what an `EpochPlan` says; the `dataset` of the loaders below."""
 
     def __getitem__(self, part: Part) -> Any:
@@ -40,13 +40,14 @@ class PlannedLoader(DataLoader):
     """
 
     def __init__(self, batches: Batches, plan: EpochPlan, **loader: Any) -> None:
+        self.plan = plan
         super().__init__(
             batches, sampler=plan, batch_size=None, collate_fn=_itself, generator=torch.Generator(), **loader
         )
 
     def set_epoch(self, epoch: int) -> None:
         """The epoch (0-based) that the next iteration draws."""
-        self.sampler.set_epoch(epoch)
+        self.plan.set_epoch(epoch)
 
 
 def _seed_rows(observed: Data, seeds: str) -> Tensor:
@@ -113,7 +114,7 @@ class _Nodes(Batches):
         rows, edge_index = sample_subgraph(self.csr, seeds, self.fanouts, self.lookup, seeded(*part.key))
         batch = self.batch(rows, seeds, part)
         batch.edge_index = edge_index
-        batch.edge_scale = self.edge_scale(edge_index[1], seeds)
+        batch.edge_scale = self.edge_scale(edge_index[1], seeds, self.fanouts[0])
         return batch
 
     def batch(self, rows: Tensor, seeds: Tensor, part: Part) -> Data:
@@ -128,10 +129,9 @@ class _Nodes(Batches):
         batch.share = part.share
         return batch
 
-    def edge_scale(self, target: Tensor, seeds: Tensor) -> Tensor:
+    def edge_scale(self, target: Tensor, seeds: Tensor, fanout: int) -> Tensor:
         """Inverse probability that the edge is in the batch, over the number of edges; 0 beyond the first hop."""
         degree = self.degree[seeds].to(torch.float32)
-        fanout = self.fanouts[0]
         taken = degree if fanout < 0 else degree.clamp(max=fanout)
         scale = degree / taken.clamp(min=1) * (self.rows.numel() / (seeds.numel() * max(self.num_edges, 1)))
         first_hop = target < seeds.numel()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -46,7 +47,7 @@ def ogb_graph(root: str | Path, name: str = "ogbn-arxiv") -> Data:
     edges, y = (_read(folder / "raw" / f"{part}.csv.gz", "int64", how) for part in ("edge", "node-label"))
     x = _read(folder / "raw" / "node-feat.csv.gz", "float32", how)
     ids = [_read(folder / "split" / SPLITS[name] / f"{part}.csv.gz", "int64", how)[:, 0] for part in PARTS]
-    masks = {}
+    masks: dict[str, Any] = {}
     for mask, rows in zip(("train_mask", "val_mask", "test_mask"), ids, strict=True):
         masks[mask] = torch.zeros(len(x), dtype=torch.bool)
         masks[mask][torch.from_numpy(rows)] = True

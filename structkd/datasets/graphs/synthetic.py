@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 from torch_geometric.data import Data
@@ -11,7 +13,7 @@ from structkd.datasets.graphs.epochs import seeded
 from structkd.errors import ConfigError, nearest
 
 #: Sizes of well-known graphs: nodes, undirected edges, features, classes.
-SIZES: dict[str, dict[str, int]] = {
+SIZES: dict[str, dict[str, Any]] = {
     "arxiv": {"num_nodes": 169_343, "num_edges": 1_170_000, "num_features": 128, "num_classes": 40},
     "products": {"num_nodes": 2_449_029, "num_edges": 61_900_000, "num_features": 100, "num_classes": 47},
 }

@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Protocol
 
 import torch
 from torch import nn
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
 from structkd.adapters import Adapter
 from structkd.engine.objectives import Objective
@@ -109,7 +109,7 @@ def build_loader(config: Mapping[str, Any], where: str, **defaults: Any) -> Data
     return loader
 
 
-class _Batches(list[Any]):
+class _Batches(list[Any], Dataset[Any]):
     """A list with the metadata attribute that mmengine looks for."""
 
     metainfo: ClassVar[dict[str, Any]] = {}

@@ -34,7 +34,7 @@ class PositionalMLP(MLP):
         width: float = 1,
     ) -> None:
         super().__init__(in_channels, hidden_channels, out_channels, num_layers, dropout, norm, width)
-        self.position = Linear(position_channels, self.lins[0].out_features, bias=False)
+        self.position = Linear(position_channels, self.lins[0].weight.size(0), bias=False)
 
     def reset_parameters(self) -> None:
         super().reset_parameters()

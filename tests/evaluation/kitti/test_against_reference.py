@@ -52,7 +52,7 @@ def assert_same(found, expected):
 @pytest.mark.parametrize("seed", range(20))
 def test_agrees_with_the_literal_evaluation(seed, height_rule, reference):
     # From few objects, with less than 41 thresholds, to many.
-    labels, detections = frames(seed, count=(3, 20, 50, 200)[seed % 4])
+    labels, detections = frames(seed, count=(3, 20, 50, 300)[seed % 4])
     evaluation = KittiEvaluation(labels, detections, height_rule=height_rule)
     plain = [[reference.plain(frame) for frame in side] for side in (labels, detections)]
     for i, (category, difficulty) in enumerate((c, d) for c in CATEGORIES.values() for d in reference.LEAST_HEIGHT):
