@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 
 class StructkdError(ValueError):
@@ -28,6 +30,23 @@ class CheckpointError(StructkdError):
 
 class TrainingError(StructkdError):
     """Training broke down: a loss that is not finite."""
+
+
+@contextmanager
+def located(where: str) -> Iterator[None]:
+    """Put `where` in front of a `StructkdError` raised in the block, unless its message begins with it."""
+    try:
+        yield
+    except StructkdError as error:
+        if str(error).startswith(where):
+            raise
+        raise type(error)(f"{where}: {error}") from error
+
+
+def reason(error: BaseException) -> str:
+    """What another library's error says, for a message of ours: one line of 200 characters at most."""
+    text = re.sub(r"\x1b\[[0-9;]*m", "", str(error))  # colours of a terminal
+    return " ".join(text.split())[:200] or type(error).__name__
 
 
 def nearest(name: str, options: Iterable[str]) -> str:

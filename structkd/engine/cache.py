@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from structkd.engine.files import atomic_write_bytes, atomic_write_json
-from structkd.errors import CheckpointError
+from structkd.errors import CheckpointError, reason
 from structkd.structure import Structure
 
 FORMAT = "structkd-cache-1"
@@ -82,7 +82,7 @@ class TeacherCache:
             meta = json.loads(meta_path.read_text())
             fields, origin = meta["fields"], meta["computed_from"]
         except (ValueError, KeyError) as error:
-            raise CheckpointError(f"{meta_path} is damaged: {error}") from error
+            raise CheckpointError(f"{meta_path} is damaged: {reason(error)}") from error
         here = computed_from(graph)
         if origin != here:
             raise CheckpointError(
@@ -96,7 +96,7 @@ class TeacherCache:
             try:
                 array = np.load(path, mmap_mode="c", allow_pickle=False)
             except (OSError, ValueError, EOFError) as error:
-                raise CheckpointError(f"{path} of the teacher cache is missing or damaged: {error}") from error
+                raise CheckpointError(f"{path} of the teacher cache is missing or damaged: {reason(error)}") from error
             if list(array.shape) != expected["shape"] or str(array.dtype) != expected["dtype"]:
                 raise CheckpointError(
                     f"{path} holds {array.dtype} {list(array.shape)}; "

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from structkd.engine.files import atomic_torch_save
-from structkd.errors import CheckpointError, nearest
+from structkd.errors import CheckpointError, nearest, reason
 
 
 def plain(value: Any) -> Any:
@@ -48,12 +48,10 @@ def load(path: str | Path, map_location: str | torch.device = "cpu") -> dict[str
         raise CheckpointError(f"There is no checkpoint at {path}.")
     try:
         state = torch.load(path, map_location=map_location, weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise CheckpointError(
-            f"{path} holds more than tensors and plain data, or is damaged, and was not loaded: {error}"
-        ) from error
-    except (RuntimeError, EOFError, OSError, ValueError) as error:
-        raise CheckpointError(f"{path} is no readable checkpoint (truncated?): {error}") from error
+    except pickle.UnpicklingError as error:  # torch's advice is to load it all the same; ours is not
+        raise CheckpointError(f"{path} holds more than tensors and plain data, or is damaged: not loaded.") from error
+    except Exception as error:  # what is raised depends on where the bytes stop making sense
+        raise CheckpointError(f"{path} is no readable checkpoint (truncated?): {reason(error)}") from error
     if not isinstance(state, dict):
         raise CheckpointError(f"{path} holds a {type(state).__name__}; expected a dict of tensors and plain data.")
     return state

@@ -2,56 +2,28 @@
 
 from __future__ import annotations
 
+import argparse
 import copy
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from mmengine.config import Config
+from mmengine.config import Config, DictAction
 
-from structkd.errors import ConfigError, nearest
+from structkd.engine.checks import STAGE_KEYS, check, require_dicts
+from structkd.errors import ConfigError, nearest, reason
 
-#: Top-level keys of a config.
-TOP_KEYS = {
-    "data": "the data module: dataset, protocol",
-    "stages": "stage name -> stage, in the order they run",
-    "run": "names of the stages to run (default: all)",
-    "seeds": "list of seeds",
-    "title": "heading of the results",
-    "work_dir": "where everything is written",
-    "default_scope": "as in mmengine",
-    "env_cfg": "as in mmengine",
-    "visualizer": "as in mmengine",
-    "log_level": "level of mmengine's own logger",
-}
 
-#: Keys of one stage.
-STAGE_KEYS = {
-    "like": "an earlier stage whose settings this one starts from",
-    "title": "name in tables",
-    "role": "teacher, plain, distilled or auxiliary",
-    "method": "name of the method in tables",
-    "model": "the model that is trained; dict(stage=...) in it is an earlier stage's model",
-    "adapter": "how it is read (default: GraphAdapter)",
-    "objective": "supervised objective (default: the data module's)",
-    "objective_weight": "number or schedule",
-    "distillers": "name -> distiller with `weight` and `teacher`",
-    "teachers": "name -> dict(stage=...) | dict(file=..., keys=...) | dict(model=..., checkpoint=..., adapter=...)",
-    "init_from": "stage whose model the student starts from",
-    "train_dataloader": "loader config",
-    "optim_wrapper": "as in mmengine",
-    "param_scheduler": "as in mmengine",
-    "train_cfg": "max_epochs, val_interval; a teacher without it and optim_wrapper is not trained",
-    "selection": "metric, rule, patience, ties",
-    "checkpoint_interval": "epochs between checkpoints",
-    "custom_hooks": "as in mmengine",
-    "store_outputs": "whether the outputs are stored for later stages",
-    "baseline": "stage the paired differences are taken to (default: the plain stage)",
-}
+class Options(DictAction):
+    """The `--cfg-options` of a command line: `key.sub=value ...`."""
 
-ROLES = ("teacher", "plain", "distilled", "auxiliary")
+    def __call__(self, parser: Any, namespace: Any, values: Any, option_string: str | None = None) -> None:
+        try:
+            super().__call__(parser, namespace, values, option_string)
+        except (ValueError, AssertionError) as error:
+            raise argparse.ArgumentError(self, f"expected KEY=VALUE, got {values}: {reason(error)}") from error
 
 
 def load_config(path: str | Path, options: Mapping[str, Any] | None = None) -> Config:
@@ -66,7 +38,7 @@ def load_config(path: str | Path, options: Mapping[str, Any] | None = None) -> C
     try:
         config = Config.fromfile(str(path))
     except Exception as error:  # mmengine raises whatever the file raises
-        raise ConfigError(f"{path} could not be read as a config: {type(error).__name__}: {error}") from error
+        raise ConfigError(f"{path} could not be read as a config: {type(error).__name__}: {reason(error)}") from error
     for name in [name for name in config if name.startswith("_")]:
         config.pop(name)  # helper variables of the file
     resolved = copy.deepcopy(config)
@@ -75,7 +47,7 @@ def load_config(path: str | Path, options: Mapping[str, Any] | None = None) -> C
     try:
         config.merge_from_dict(dict(options or {}))
     except (KeyError, TypeError, AssertionError) as error:
-        raise ConfigError(f"--cfg-options do not fit {path}: {error}") from error
+        raise ConfigError(f"--cfg-options do not fit {path}: {reason(error)}") from error
     _inherit(config, str(path))
     _choose(config, str(path))
     check(config, str(path))
@@ -88,6 +60,9 @@ def _choose(config: Config, where: str) -> None:
     stages = config.get("stages") or {}
     if run is None:
         return
+    run = [run] if isinstance(run, str) else run
+    if not isinstance(run, (list, tuple)):
+        raise ConfigError(f"{where}: run is {run!r}; expected a list of stages.")
     for name in run:
         if name not in stages:
             raise ConfigError(f"{where}: run names the stage '{name}', which is not there. {nearest(name, stages)}")
@@ -98,6 +73,8 @@ def _choose(config: Config, where: str) -> None:
 def _inherit(config: Config, where: str) -> None:
     """Fill stages that are `like` another one: a student of several methods is then the same by construction."""
     stages = config.get("stages") or {}
+    require_dicts({"stages": stages}, ["stages"], where)
+    require_dicts(stages, stages, f"{where}: stages")
     for name in list(stages):
         other = stages[name].pop("like", None)
         if other is None:
@@ -108,7 +85,15 @@ def _inherit(config: Config, where: str) -> None:
                 f"{where}: stages.{name}.like names no earlier stage '{other}'. {nearest(other, earlier)}"
             )
         inherited = {key: value for key, value in stages[other].items() if key not in ("title", "role", "method")}
-        stages[name] = Config._merge_a_into_b(stages[name], copy.deepcopy(inherited))
+        try:
+            stages[name] = Config._merge_a_into_b(stages[name], copy.deepcopy(inherited))
+        except TypeError as error:
+            raise ConfigError(
+                f"{where}: stages.{name} does not fit '{other}', which it is like: {reason(error)}"
+            ) from error
+    for stage in stages.values():
+        for key in [key for key in stage if stage[key] is None]:
+            stage.pop(key)  # None takes away what `like` brought
 
 
 def _check_options(config: Config, options: Mapping[str, Any]) -> None:
@@ -127,61 +112,6 @@ def _check_options(config: Config, options: Mapping[str, Any]) -> None:
             else:
                 here = ".".join(parents[:depth]) or "the config"
                 raise ConfigError(f"--cfg-options {dotted}: there is no '{key}' in {here}. {nearest(key, known)}")
-
-
-def check(config: Config, where: str) -> None:
-    """Verify the keys of a config and of its stages; raises `ConfigError`."""
-    for key in config:
-        if key not in TOP_KEYS:
-            raise ConfigError(f"{where}: unknown key '{key}'. {nearest(key, TOP_KEYS)}")
-    for key in ("data", "stages"):
-        if not config.get(key):
-            raise ConfigError(f"{where}: the config has no '{key}' ({TOP_KEYS[key]}).")
-    seen: list[str] = []
-    for name, stage in config.stages.items():
-        place = f"{where}: stages.{name}"
-        for key in stage:
-            if key not in STAGE_KEYS:
-                raise ConfigError(f"{place}: unknown key '{key}'. {nearest(key, STAGE_KEYS)}")
-        # A teacher with neither is not trained: it is evaluated, and teaches, as it is.
-        training = ("train_cfg", "optim_wrapper")
-        untrained = stage.get("role") in ("teacher", "auxiliary") and not any(key in stage for key in training)
-        for key in ("model", *(() if untrained else training)):
-            if key not in stage:
-                raise ConfigError(f"{place} has no '{key}' ({STAGE_KEYS[key]}).")
-        for part in _parts(stage.model):
-            if "stage" in part and part["stage"] not in seen:
-                raise ConfigError(
-                    f"{place}.model names the stage '{part['stage']}', which does not run before it. "
-                    + nearest(part["stage"], seen)
-                )
-        if stage.get("role", "distilled") not in ROLES:
-            raise ConfigError(f"{place}.role is '{stage.role}'; expected one of {', '.join(ROLES)}.")
-        for teacher, source in stage.get("teachers", {}).items():
-            given = [key for key in ("stage", "file", "model") if key in source]
-            if len(given) != 1:
-                raise ConfigError(
-                    f"{place}.teachers.{teacher} must name exactly one of stage, file or model, got {given}."
-                )
-            if "stage" in source and source["stage"] not in seen:
-                raise ConfigError(
-                    f"{place}.teachers.{teacher} names the stage '{source['stage']}', which does not run before it. "
-                    + nearest(source["stage"], seen)
-                )
-        if stage.get("init_from") is not None and stage["init_from"] not in seen:
-            raise ConfigError(
-                f"{place}.init_from: no earlier stage '{stage['init_from']}'. {nearest(stage['init_from'], seen)}"
-            )
-        seen.append(name)
-
-
-def _parts(value: Any) -> Iterator[Mapping[str, Any]]:
-    """The dicts in a config, at any depth, itself included."""
-    if isinstance(value, Mapping):
-        yield value
-    items = value.values() if isinstance(value, Mapping) else value if isinstance(value, (list, tuple)) else ()
-    for item in items:
-        yield from _parts(item)
 
 
 def resolve_root(value: Any) -> Any:

@@ -16,8 +16,10 @@ from structkd.engine.data import DATA, DataModule
 from structkd.engine.files import atomic_write_json
 from structkd.engine.launch import join_processes
 from structkd.engine.registry import build
+from structkd.engine.rehearsal import Rehearsal
 from structkd.engine.results import collect
 from structkd.engine.stages import StageRun, Switches
+from structkd.errors import CheckpointError, ConfigError, located, reason
 
 logger = logging.getLogger("structkd")
 
@@ -32,32 +34,69 @@ def run_experiment(config: Config, work_dir: Path, seeds: Sequence[int], switche
 
     `results.json` is written after each seed, so that a long run can be looked at before it ends.
     """
+    check_seeds(seeds)
+    stage_folders = [work_dir / f"seed_{seed}" / stage for seed in seeds for stage in config.stages]
+    check_checkpoint(switches.resume_from, stage_folders)
     join_processes(switches.launcher)
-    work_dir.mkdir(parents=True, exist_ok=True)
+    try:
+        work_dir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"The work dir {work_dir} cannot be made: {reason(error)}") from error
     start_log(work_dir / "train.log")
     name = Path(config.filename).stem if config.filename else "experiment"
     if is_main_process():
         # JSON rather than Python: mmengine's own dump sorts the keys, and the order of the stages means something.
         atomic_write_json(work_dir / "config.json", plain_config(config))
     data = build_data(config)
+
+    def stages(seed: int, kind: type[StageRun] = StageRun) -> dict[str, Any]:
+        folder = work_dir / f"seed_{seed}"
+        return {name: kind(name, stage, data, seed, folder, config) for name, stage in config.stages.items()}
+
+    if is_main_process() and not switches.resume:
+        for seed in seeds:
+            for stage in stages(seed).values():
+                stage.forget()
     runs: dict[int, dict[str, Any]] = {}
     results: dict[str, Any] = {}
     for position, seed in enumerate(seeds, 1):
         logger.info("seed %d (%d of %d): %s", seed, position, len(seeds), ", ".join(config.stages))
-        data.setup(seed)
-        run: dict[str, Any] = {}
-        for stage, settings in config.stages.items():
-            run[stage] = StageRun(stage, settings, data, seed, work_dir / f"seed_{seed}", config).run(switches)
-        runs[seed] = run
+        with located("data"):
+            data.setup(seed)
+        if position == 1:
+            for rehearsal in stages(seed, Rehearsal).values():
+                rehearsal.check(switches)
+        runs[seed] = {name: stage.run(switches) for name, stage in stages(seed).items()}
         results = collect(config, runs, config.get("title", name), data.protocol, data.primary_metric)
         if is_main_process():
             atomic_write_json(work_dir / "results.json", results)
     return results
 
 
+def check_seeds(seeds: Any) -> None:
+    """Raise a `ConfigError` unless `seeds` is a list of numbers that every generator takes."""
+    listed = isinstance(seeds, (list, tuple)) and len(seeds) > 0
+    if not listed or not all(isinstance(seed, int) and 0 <= seed < 2**32 for seed in seeds):
+        raise ConfigError(f"seeds are {seeds!r}; expected a list of whole numbers from 0 to 2**32 - 1.")
+
+
+def check_checkpoint(path: str | None, stage_folders: Sequence[Path]) -> None:
+    """Raise a `CheckpointError` for a checkpoint to resume from that no stage of this run would take up."""
+    if path is None:
+        return
+    if not Path(path).is_file():
+        raise CheckpointError(f"There is no checkpoint at {path} to resume from.")
+    if Path(path).resolve().parent not in [folder.resolve() for folder in stage_folders]:
+        raise CheckpointError(
+            f"{path} lies in no stage's folder of this run ({stage_folders[0]}, ...), so no stage would take it up."
+        )
+
+
 def start_log(path: Path) -> None:
     """Send the framework's messages to the terminal and, with times, to a file; only the main process speaks."""
-    logger.handlers.clear()
+    for handler in list(logger.handlers):
+        logger.removeHandler(handler)
+        handler.close()
     logger.propagate = False
     logger.setLevel(logging.INFO if is_main_process() else logging.ERROR)
     screen = logging.StreamHandler(sys.stdout)

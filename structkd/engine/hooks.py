@@ -212,6 +212,8 @@ class ResumeHook(Hook):
     priority = "LOWEST"
 
     def __init__(self, interval: int = 10) -> None:
+        if interval < 1:
+            raise ConfigError(f"checkpoint_interval={interval}; expected at least 1 epoch between two checkpoints.")
         self.interval = interval
 
     def after_train_epoch(self, runner: Any) -> None:

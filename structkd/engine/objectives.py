@@ -45,9 +45,13 @@ class Classification(Objective):
         if logits.size(0) != y.size(0):
             raise DataError(f"The model gave {logits.size(0)} rows of logits for {y.size(0)} labels.")
         if y.dim() == 2:
+            if logits.shape != y.shape:
+                raise DataError(f"The model gave logits of shape {tuple(logits.shape)} for targets {tuple(y.shape)}.")
             rows = y[:, 0] >= 0
             total = F.binary_cross_entropy_with_logits(logits[rows], y[rows].to(logits), reduction="sum")
             return {"task": total * batch.label_scale / y.size(1)}
+        if y.numel() and int(y.max()) >= logits.size(1):
+            raise DataError(f"The labels go up to {int(y.max())}, but the model knows {logits.size(1)} classes.")
         rows = y >= 0
         total = F.cross_entropy(logits[rows], y[rows], reduction="sum", label_smoothing=self.label_smoothing)
         return {"task": total * batch.label_scale}

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import importlib
 import inspect
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from mmengine.registry import DATASETS as MM_DATASETS
@@ -13,7 +14,7 @@ from mmengine.registry import METRICS as MM_METRICS
 from mmengine.registry import MODELS as MM_MODELS
 from mmengine.registry import Registry
 
-from structkd.errors import ConfigError, nearest
+from structkd.errors import ConfigError, StructkdError, located, nearest, reason
 
 SCOPE = "structkd"
 
@@ -50,16 +51,10 @@ def build(registry: Registry, config: Mapping[str, Any], where: str, **defaults:
 
     Raises:
         ConfigError: no or unknown `type`, an argument that the type does not know, or one it needs and misses.
+        StructkdError: whatever the type itself raises, with `where` in front.
     """
-    if not isinstance(config, Mapping) or "type" not in config:
-        raise ConfigError(f"{where} must be a dict with a 'type', got {config!r}.")
-    arguments = dict(config)
-    name = arguments.pop("type")
-    part = registry.get(name) if isinstance(name, str) else name
-    if part is None:
-        known = [*registry.module_dict, *(registry.parent.module_dict if registry.parent else ())]
-        raise ConfigError(f"{where}.type is '{name}', which is no known {registry.name}. {nearest(name, known)}")
-    check_arguments(part, arguments, where)
+    part = find_part(registry, config, where)
+    arguments = {key: value for key, value in config.items() if key != "type"}
     parameters = inspect.signature(part).parameters
     for key, value in defaults.items():
         if key in parameters:
@@ -70,11 +65,36 @@ def build(registry: Registry, config: Mapping[str, Any], where: str, **defaults:
             parameter.KEYWORD_ONLY,
         )
         if needed and key not in arguments:
-            raise ConfigError(f"{where}: {name} needs the argument '{key}', which the config does not give.")
-    try:
+            raise ConfigError(f"{where}: {config['type']} needs the argument '{key}', which the config does not give.")
+    with building(where):
         return part(**arguments)
-    except TypeError as error:
-        raise ConfigError(f"{where}: {name} could not be built: {error}") from error
+
+
+def find_part(registry: Registry, config: Mapping[str, Any], where: str) -> Callable[..., Any]:
+    """What `config["type"]` names; `ConfigError` where there is no such part or it does not take the arguments."""
+    if not isinstance(config, Mapping) or "type" not in config:
+        raise ConfigError(f"{where} must be a dict with a 'type', got {config!r}.")
+    name = config["type"]
+    part = registry.get(name) if isinstance(name, str) else name
+    if part is None:
+        known = [*registry.module_dict, *(registry.parent.module_dict if registry.parent else ())]
+        raise ConfigError(f"{where}.type is '{name}', which is no known {registry.name}. {nearest(name, known)}")
+    check_arguments(part, (key for key in config if key != "type"), where)
+    return part
+
+
+@contextmanager
+def building(
+    where: str, refusals: type[Exception] | tuple[type[Exception], ...] = (TypeError, ValueError)
+) -> Iterator[None]:
+    """Names `where` in the errors of a constructor; its `refusals` of arguments become `ConfigError`s."""
+    try:
+        with located(where):
+            yield
+    except StructkdError:
+        raise
+    except refusals as error:
+        raise ConfigError(f"{where} could not be built: {reason(error)}") from error
 
 
 def check_arguments(part: Callable[..., Any], arguments: Iterable[str], where: str) -> None:

@@ -15,9 +15,12 @@ from torch import nn
 from structkd import __version__
 from structkd.engine.checkpoint import load, load_weights, save
 from structkd.engine.hooks import bare
+from structkd.engine.registry import building
 from structkd.errors import CheckpointError
 
 FORMAT = "structkd-training-1"
+#: What a training checkpoint holds beside `meta` and what hooks add.
+PARTS = ("state_dict", "optimizer", "param_schedulers", "scalars", "random")
 
 
 class Runner(mmengine.runner.Runner):
@@ -47,7 +50,7 @@ class Runner(mmengine.runner.Runner):
         meta = dict(meta or {})
         meta.setdefault("epoch", self.epoch + int(by_epoch))
         meta.setdefault("iter", self.iter)
-        meta |= {"format": FORMAT, "version": __version__, "seed": self.seed, "config": self.cfg.get("stage_text", "")}
+        meta |= {"format": FORMAT, "version": __version__, "seed": self.seed, **self._identity}
         checkpoint = {
             "meta": meta,
             "state_dict": bare(self.model).state_dict(),
@@ -61,6 +64,15 @@ class Runner(mmengine.runner.Runner):
         }
         self.call_hook("before_save_checkpoint", checkpoint=checkpoint)
         save(checkpoint, Path(out_dir) / filename)
+
+    @property
+    def _identity(self) -> dict[str, str]:
+        """What a checkpoint must agree with to be taken up again."""
+        return dict(self.cfg.get("identity", {}))
+
+    def build_param_scheduler(self, scheduler: Any) -> Any:
+        with building(f"{self.cfg.get('where', 'stage')}.param_scheduler", Exception):
+            return super().build_param_scheduler(scheduler)
 
     def _scheduler_states(self) -> Any:
         schedulers = self.param_schedulers
@@ -84,11 +96,14 @@ class Runner(mmengine.runner.Runner):
         meta = checkpoint.get("meta", {})
         if meta.get("format") != FORMAT:
             raise CheckpointError(f"{filename} is no training checkpoint of structkd (format {meta.get('format')!r}).")
-        if meta["config"] != self.cfg.get("stage_text", ""):
+        if any(meta.get(key, text) != text for key, text in self._identity.items()):
             raise CheckpointError(
-                f"{filename} was written with another config of this stage, so it cannot be resumed with this one. "
-                "Choose another --work-dir, or restore the config."
+                f"{filename} was written with another config of this stage or of its data, so it cannot be resumed "
+                "with this one. Choose another --work-dir, or restore the config."
             )
+        missing = [key for key in PARTS if key not in checkpoint]
+        if missing:
+            raise CheckpointError(f"{filename} is damaged: it holds no {', '.join(missing)}.")
         load_weights(bare(self.model), checkpoint["state_dict"], filename)
         self.call_hook("after_load_checkpoint", checkpoint=checkpoint)
         self.optim_wrapper.load_state_dict(checkpoint["optimizer"])

@@ -53,4 +53,7 @@ def weight(value: float | Mapping[str, float | int | str] | Weight, where: str =
             return Weight(**value)  # type: ignore[arg-type]
         except TypeError as error:
             raise ConfigError(f"{where}: {error}; a scheduled weight has start, end, begin, stop and shape.") from error
-    return Weight(float(value), float(value))
+    try:
+        return Weight(float(value), float(value))
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"{where} is {value!r}; expected a number, or a dict with start and end.") from error

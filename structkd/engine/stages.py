@@ -16,22 +16,22 @@ from mmengine.dist import barrier, get_rank, get_world_size, is_main_process
 from mmengine.runner.utils import set_random_seed
 from torch import nn
 
-from structkd.adapters import Adapter, GraphAdapter
-from structkd.engine import amp  # noqa: F401  (registers the optimiser wrapper of --amp)
+from structkd.adapters import Adapter
+from structkd.engine.amp import BFloat16OptimWrapper
 from structkd.engine.cache import TeacherCache
 from structkd.engine.checkpoint import load, load_weights, save
 from structkd.engine.config import plain_config
 from structkd.engine.data import DataModule
 from structkd.engine.files import atomic_write_json
 from structkd.engine.hooks import HistoryHook, ProgressHook, ResumeHook, SelectionHook, TaskHook, bare
-from structkd.engine.registry import ADAPTERS, DISTILLERS, MODELS, OBJECTIVES, build
+from structkd.engine.registry import ADAPTERS, DISTILLERS, HOOKS, MODELS, OBJECTIVES, build
 from structkd.engine.runner import Runner
 from structkd.engine.schedules import weight
 from structkd.engine.task import Comparison, DistillTask
-from structkd.engine.teachers import LiveTeacher, StoredTeacher, Teacher
-from structkd.errors import CheckpointError
+from structkd.engine.teachers import LiveTeacher, Teacher
+from structkd.errors import CheckpointError, located, reason
 from structkd.evaluation.efficiency import count_parameters
-from structkd.models import FileTeacher, TINEDStudent, inject_
+from structkd.models import TINEDStudent, inject_
 from structkd.structure import Structure
 
 STUDENT_FORMAT = "structkd-student-1"
@@ -80,7 +80,7 @@ class StageRun:
 
     def earlier(self, name: str) -> StageRun:
         """An earlier stage of the same seed."""
-        return StageRun(name, self.top.stages[name], self.data, self.seed, self.seed_folder, self.top)
+        return type(self)(name, self.top.stages[name], self.data, self.seed, self.seed_folder, self.top)
 
     def build_teachers(self) -> dict[str, Teacher]:
         return {
@@ -90,16 +90,17 @@ class StageRun:
 
     def _teacher(self, source: Mapping[str, Any], where: str) -> Teacher:
         if "stage" in source:
-            return self.data.stage_teacher(self.earlier(source["stage"]))
+            return self.stage_teacher(source["stage"])
         if "file" in source:
-            keys = dict(source.get("keys", {"logits": "logits"}))
-            reader = GraphAdapter(inputs=("data",), fields=[field for field in keys if field != "logits"])
-            return StoredTeacher(reader(FileTeacher(source["file"], keys), self.data.observed_graph))
+            return self.data.file_teacher(source["file"], dict(source.get("keys", {"logits": "logits"})))
         model = build_model(source["model"], f"{where}.model", self.data.facts)
         if "checkpoint" in source:
             load_student_weights(model, source["checkpoint"])
         adapter = build_adapter(source.get("adapter"), f"{where}.adapter")
         return LiveTeacher(model, adapter, momentum=source.get("momentum"))
+
+    def stage_teacher(self, name: str) -> Teacher:
+        return self.data.stage_teacher(self.earlier(name))
 
     def build_comparisons(self, teachers: Mapping[str, Teacher]) -> dict[str, Comparison]:
         comparisons = {}
@@ -117,7 +118,7 @@ class StageRun:
         student = self.build_model()
         start = self.config.get("init_from")
         if start is not None:
-            initialise(student, self.earlier(start).load_model())
+            initialise(student, self.earlier(start).load_model(), f"init_from='{start}'")
         objective = self.config.get("objective")
         teachers = self.build_teachers()
         return DistillTask(
@@ -129,33 +130,69 @@ class StageRun:
             teachers,
         )
 
+    def build_selection(self) -> SelectionHook:
+        settings = {"type": "SelectionHook", "metric": self.data.selection_metric, **self.config.get("selection", {})}
+        return build(HOOKS, settings, f"{self.where}.selection")
+
+    def optim_config(self, amp: bool) -> dict[str, Any]:
+        return {**self.config["optim_wrapper"], **({"type": BFloat16OptimWrapper} if amp else {})}
+
     # -- running -------------------------------------------------------------------------------------------
 
     @property
     def result_file(self) -> Path:
         return self.folder / "result.json"
 
-    def run(self, switches: Switches) -> dict[str, Any]:
-        """Train (or take up again, or skip what is complete), evaluate, store outputs; returns the stage's result."""
-        text = json.dumps(plain_config(dict(self.config)), sort_keys=True)
-        if switches.resume and self.result_file.is_file():
+    def forget(self) -> None:
+        """Remove what says how far an earlier run came, so that nobody takes it for this run's."""
+        for file in (self.result_file, self.folder / "last.pth"):
+            file.unlink(missing_ok=True)
+
+    def identity(self, amp: bool) -> dict[str, str]:
+        """What a result or a checkpoint must agree with to be taken up again."""
+        config = {**self.config, **({"amp": True} if amp else {})}
+        return {
+            "config_text": json.dumps(plain_config(config), sort_keys=True),
+            "data_text": json.dumps(plain_config(self.top["data"]), sort_keys=True),
+        }
+
+    def complete(self, identity: Mapping[str, str]) -> dict[str, Any] | None:
+        """The result of a run that ended, if there is one; an error if it was a run of something else."""
+        if not self.result_file.is_file():
+            return None
+        try:
             result = json.loads(self.result_file.read_text())
-            if result.get("config_text") != text:
+        except ValueError as error:
+            raise CheckpointError(
+                f"{self.result_file} is damaged ({reason(error)}). Remove it to run the stage again."
+            ) from error
+        for key, text in identity.items():
+            if result.get(key, text) != text:
                 raise CheckpointError(
-                    f"{self.result_file} belongs to another config of stage '{self.name}'. "
+                    f"{self.result_file} belongs to another config of stage '{self.name}' or of its data. "
                     "Choose another --work-dir, or restore the config to resume."
                 )
+        return result
+
+    def run(self, switches: Switches) -> dict[str, Any]:
+        """Train (or take up again, or skip what is complete), evaluate, store outputs; returns the stage's result."""
+        with located(self.where):
+            return self._run(switches)
+
+    def _run(self, switches: Switches) -> dict[str, Any]:
+        identity = self.identity(switches.amp)
+        result = self.complete(identity) if switches.resume else None
+        if result is not None:
             logger.info("%s  already complete, skipped", self.label)
             return result
         self.folder.mkdir(parents=True, exist_ok=True)
-        self.result_file.unlink(missing_ok=True)
         started = time.monotonic()
-        task, training = self._train(switches, text)
+        task, training = self._train(switches, identity)
         metrics = self.evaluate(task)
         result = {
             "stage": self.name,
             "seed": self.seed,
-            "config_text": text,
+            **identity,
             "metrics": metrics,
             **training,
             "seconds": round(time.monotonic() - started, 2),
@@ -186,25 +223,22 @@ class StageRun:
     def label(self) -> str:
         return f"[seed {self.seed}] {self.name}"
 
-    def _train(self, switches: Switches, text: str) -> tuple[DistillTask, dict[str, Any]]:
+    def _train(self, switches: Switches, identity: Mapping[str, str]) -> tuple[DistillTask, dict[str, Any]]:
         """The task with its selected weights, and how they were selected."""
         if "train_cfg" not in self.config:  # nothing to learn (a heuristic), or learnt before
             return self.build_task(), {
                 "selected": {"metric": self.data.selection_metric, "score": None, "epoch": 0},
                 "epochs": 0,
             }
-        runner, selection = self._runner(switches, text)
+        runner, selection = self._runner(switches, identity)
         runner.train()
         chosen = {"metric": selection.metric, "score": selection.best["score"], "epoch": selection.best["epoch"]}
         return bare(runner.model), {"selected": chosen, "epochs": runner.epoch}
 
-    def _runner(self, switches: Switches, text: str) -> tuple[Runner, SelectionHook]:
+    def _runner(self, switches: Switches, identity: Mapping[str, str]) -> tuple[Runner, SelectionHook]:
         task = self.build_task()
         config = self.config
-        selection = SelectionHook(**{"metric": self.data.selection_metric, **config.get("selection", {})})
-        wrapper = dict(config["optim_wrapper"])
-        if switches.amp:
-            wrapper["type"] = "BFloat16OptimWrapper"
+        selection = self.build_selection()
         resume_from = switches.resume_from
         # A checkpoint given by hand belongs to one stage only; the others take up their own.
         own = resume_from is not None and Path(resume_from).resolve().parent == self.folder.resolve()
@@ -222,7 +256,7 @@ class StageRun:
             train_cfg={"by_epoch": True, **config["train_cfg"]},
             val_cfg={},
             val_evaluator=self.data.metrics(),
-            optim_wrapper=wrapper,
+            optim_wrapper=self.optim_config(switches.amp),
             param_scheduler=config.get("param_scheduler"),
             default_hooks={"logger": None, "checkpoint": None, "timer": None, "sampler_seed": None},
             custom_hooks=[
@@ -242,7 +276,7 @@ class StageRun:
             default_scope=self.top.get("default_scope", "mmengine"),
             randomness={"seed": self.seed},
             experiment_name=f"{self.name}_{self.seed}_{time.monotonic_ns()}",
-            cfg=Config({"stage_text": text}),
+            cfg=Config({"identity": identity, "where": self.where}),
         )
         return runner, selection
 
@@ -313,12 +347,12 @@ def load_student_weights(model: nn.Module, path: str | Path) -> None:
     load_weights(model, state, str(path))
 
 
-def initialise(student: nn.Module, teacher: nn.Module) -> None:
-    """Start `student` from `teacher`: layer by layer for a TINED student, else with the same weights."""
+def initialise(student: nn.Module, teacher: nn.Module, source: str) -> None:
+    """Start `student` from `teacher`, which came from `source`: layer by layer for a TINED student, else as it is."""
     if isinstance(student, TINEDStudent):
         inject_(student, teacher)
     else:
-        load_weights(student, teacher.state_dict(), "init_from")
+        load_weights(student, teacher.state_dict(), source)
 
 
 def _concatenate(parts: list[Structure]) -> Structure:

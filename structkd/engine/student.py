@@ -13,7 +13,7 @@ from structkd.engine.checkpoint import load
 from structkd.engine.experiment import build_data
 from structkd.engine.stages import STUDENT_FORMAT, StageRun, load_student_weights
 from structkd.engine.task import DistillTask
-from structkd.errors import CheckpointError, ConfigError, nearest
+from structkd.errors import CheckpointError, ConfigError, located, nearest
 
 
 def open_stage(config: Config, checkpoint: str | Path, stage: str | None = None, seed: int | None = None) -> StageRun:
@@ -29,7 +29,8 @@ def open_stage(config: Config, checkpoint: str | Path, stage: str | None = None,
         raise ConfigError(f"{checkpoint} gives no known stage; name one with --stage. {nearest(name, config.stages)}")
     seed = meta.get("seed", 0) if seed is None else seed
     data = build_data(config)
-    data.setup(seed)
+    with located("data"):
+        data.setup(seed)
     return StageRun(name, config.stages[name], data, seed, Path(checkpoint).resolve().parent.parent, config)
 
 

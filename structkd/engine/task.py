@@ -14,7 +14,7 @@ from structkd.distillers import Distiller
 from structkd.engine.objectives import Objective
 from structkd.engine.schedules import Weight, weight
 from structkd.engine.teachers import Teacher
-from structkd.errors import WiringError
+from structkd.errors import WiringError, located
 from structkd.structure import Structure
 
 
@@ -154,7 +154,9 @@ class DistillTask(BaseModel):
             else:
                 teacher = seen[c.teacher] = self._teachers[c.teacher](batch)
             scale = c.weight.at(self._epoch, self._max_epochs)
-            for key, value in c.distiller(structure, teacher).items():
+            with located(f"distillers.{name}"):
+                values = c.distiller(structure, teacher)
+            for key, value in values.items():
                 losses[f"loss/{name}.{key}"] = scale * value
         # Processes that hold unequal parts of one batch must not weigh the same in the mean of their gradients.
         share = batch.get("share", 1.0)

@@ -45,8 +45,7 @@ def rotated_intersection(a: Tensor, b: Tensor, aligned: bool = False, *, backend
         DataError: shapes that do not fit.
     """
     check_boxes(a, b, aligned, columns=5)
-    dtype = torch.promote_types(a.dtype, b.dtype)
-    a, b = a.double(), b.double()
+    a, b, dtype = _in_float64(a, b)
     if aligned:
         return ROTATED_INTERSECTION(a, b, backend=backend).to(dtype)
     area = a.new_zeros(a.size(0), b.size(0), dtype=dtype)
@@ -62,7 +61,7 @@ def rotated_iou(a: Tensor, b: Tensor, aligned: bool = False, *, backend: str | N
     0 where both rectangles are empty.
     """
     check_boxes(a, b, aligned, columns=5)
-    a, b, dtype = a.double(), b.double(), torch.promote_types(a.dtype, b.dtype)
+    a, b, dtype = _in_float64(a, b)
     shared = rotated_intersection(a, b, aligned, backend=backend)
     return over_union(shared, extent(a[:, 2:4]), extent(b[:, 2:4]), aligned).to(dtype)
 
@@ -80,7 +79,7 @@ def iou_3d(a: Tensor, b: Tensor, aligned: bool = False, *, backend: str | None =
         [N, M], or [N] if aligned, in the dtype of the inputs; 0 where both boxes are empty.
     """
     check_boxes(a, b, aligned, columns=7)
-    a, b, dtype = a.double(), b.double(), torch.promote_types(a.dtype, b.dtype)
+    a, b, dtype = _in_float64(a, b)
     plane = [0, 1, 3, 4, 6]
     shared = rotated_intersection(a[:, plane], b[:, plane], aligned, backend=backend)
     spans_a, spans_b = (torch.stack([boxes[:, 2], boxes[:, 2] + boxes[:, 5]], 1) for boxes in (a, b))
@@ -99,6 +98,12 @@ def near_pairs(a: Tensor, b: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
         distance = (a[block, 0, None] - b[:, 0]).square_().add_((a[block, 1, None] - b[:, 1]).square_())
         i, j = (distance < (radius_a[block, None] + radius_b).square_()).nonzero(as_tuple=True)
         yield i + start, j
+
+
+def _in_float64(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor, torch.dtype]:
+    """Both in float64, and the dtype that results go out in."""
+    dtype = torch.promote_types(a.dtype, b.dtype)
+    return a.double(), b.double(), dtype if dtype.is_floating_point else torch.get_default_dtype()
 
 
 def _radius(boxes: Tensor) -> Tensor:

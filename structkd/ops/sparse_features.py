@@ -37,14 +37,14 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     Raises:
         DataError: `x` has another sparse layout, needs a gradient, or has another number of features.
     """
+    if not is_sparse(x) and x.layout != torch.strided:
+        raise DataError(f"Got features in layout {x.layout}; expected dense or sparse CSR (`x.to_sparse_csr()`).")
+    if x.size(-1) != weight.size(1):
+        raise DataError(f"x has {x.size(-1)} features; weight of shape {tuple(weight.shape)} takes {weight.size(1)}.")
     if not is_sparse(x):
-        if x.layout != torch.strided:
-            raise DataError(f"Got features in layout {x.layout}; expected dense or sparse CSR (`x.to_sparse_csr()`).")
         return F.linear(x, weight, bias)
     if x.requires_grad:
         raise DataError("Sparse features get no gradient, but x requires one; use x.detach() or x.to_dense().")
-    if x.size(1) != weight.size(1):
-        raise DataError(f"x has {x.size(1)} features; weight of shape {tuple(weight.shape)} takes {weight.size(1)}.")
     out = spmm(csr_of_matrix(x), weight.t())
     return out if bias is None else out + bias
 

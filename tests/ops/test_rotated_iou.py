@@ -46,7 +46,8 @@ def partners():
         "identical": lambda a, g: a.clone(),
         "turned by 90 degrees": lambda a, g: a + boxes([0, 0, 0, 0, PI / 2]),
         "turned by 180 degrees": lambda a, g: a + boxes([0, 0, 0, 0, PI]),
-        "turned a little": lambda a, g: a + boxes([0, 0, 0, 0, 1e-9]),
+        "turned by a hair": lambda a, g: a + boxes([0, 0, 0, 0, 1e-4]),
+        "turned by less than a hair": lambda a, g: a + boxes([0, 0, 0, 0, 1e-9]),
         "moved a little": lambda a, g: a + boxes([1e-9, -1e-9, 0, 0, 0]),
         "nested": lambda a, g: a * boxes([1, 1, 0.5, 0.25, 1]),
         "around": lambda a, g: a * boxes([1, 1, 20, 20, 1]) + boxes([0.1, 0.2, 0, 0, 1]),
@@ -113,6 +114,11 @@ def test_float32_goes_in_and_comes_out(generator):
     found = rotated_iou(a, b, aligned=True)
     assert found.dtype == torch.float32
     assert torch.allclose(found.double(), rotated_iou(a.double(), b.double(), aligned=True), atol=1e-7)
+
+
+def test_whole_numbers_give_fractions():
+    a, b = torch.tensor([[0, 0, 2, 2, 0]]), torch.tensor([[1, 0, 2, 2, 0]])
+    assert rotated_iou(a, b).item() == pytest.approx(1 / 3)
 
 
 def test_empty_boxes_and_no_boxes():

@@ -1,4 +1,4 @@
-"""Point clouds: the KITTI evaluation."""
+"""Point clouds: the speed of the KITTI evaluation."""
 
 from __future__ import annotations
 
@@ -8,14 +8,15 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
+import torch
 
 from benchmarks.harness import Benchmark, Row, Setting
 from structkd.datasets.points.boxes import image_boxes
 from structkd.evaluation.kitti import KittiEvaluation, KittiObjects
 
 SIZES = {
-    "small": "200 frames, 1,600 labelled objects, 2,000 detections: a trial",
-    "kitti": "8,008 frames, 65,301 labelled objects, 80,471 detections: all the labelled tracking sequences of KITTI",
+    "small": "200 frames with 1,600 labelled objects and 2,000 detections: a trial",
+    "kitti": "8,008 frames with 65,301 labelled objects and 80,471 detections, about as many as KITTI has",
 }
 COUNTS = {"small": (200, 1_600, 2_000), "kitti": (8_008, 65_301, 80_471)}
 PROJECTION = np.array([[721.54, 0, 609.56, 44.857], [0, 721.54, 172.85, 0.21638], [0, 0, 1, 0.0027459]])
@@ -33,9 +34,9 @@ TYPES = {
 def kitti_frames(
     num_frames: int, num_labels: int, num_detections: int, seed: int = 0
 ) -> tuple[list[KittiObjects], list[KittiObjects]]:
-    """Labels and detections as a fair detector would give: most objects found with an error, some twice, some invented.
+    """Random labels, and detections as a fair detector gives them: most objects found, some twice, some invented.
 
-    Objects stand at random places ahead of the camera, so some overlap in the image.
+    Objects stand at random places ahead of the camera, so that some overlap in the image.
     """
     random = np.random.default_rng(seed)
     names = np.array(list(TYPES))
@@ -80,24 +81,27 @@ def _by_frame(objects: KittiObjects, frame: np.ndarray, num_frames: int) -> list
 
 
 class Evaluation:
-    """Seconds for all of KITTI's averages, strict overlaps, from objects in memory."""
+    """All averages of KITTI's evaluation at strict overlaps, from objects in memory, on one core."""
 
     name = "KITTI AP"
-    limit = 10.0
+    limit_s = 10.0
 
     def measure(self, setting: Setting) -> list[Row]:
         setting.say(f"{self.name}: making the frames")
         frames = kitti_frames(*COUNTS[setting.size])
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)
         times = []
         for i in range(setting.repeats):
             setting.say(f"{self.name}: repeat {i + 1} of {setting.repeats}")
             start = time.perf_counter()
             results = KittiEvaluation(*frames).results()
             times.append(time.perf_counter() - start)
+        torch.set_num_threads(threads)
         seconds = statistics.median(times)
-        asked = (f"<= {self.limit:g}", seconds <= self.limit) if setting.size == "kitti" else ("", None)
-        detail = {"about": self.__doc__, "seconds": times, "AP": results}
-        return [Row(self.name, "time, s", None, seconds, None, *asked, detail)]
+        asked = (f"<= {self.limit_s:g}", seconds <= self.limit_s) if setting.size == "kitti" else ("", None)
+        detail = {"about": self.__doc__, "seconds": times, "results": results}
+        return [Row(self.name, "time on one core, s", None, seconds, None, *asked, detail)]
 
     def part(self, setting: Setting, part: str) -> dict[str, Any]:
         raise NotImplementedError

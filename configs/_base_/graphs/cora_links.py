@@ -5,7 +5,3 @@ data = dict(
     dataset=dict(type="planetoid_graph", name="Cora", root="$STRUCTKD_DATA/graphs", sparse=True),
     protocol=dict(val=0.05, test=0.1),
 )
-stages = dict(
-    teacher=dict(optim_wrapper=dict(optimizer=dict(lr=0.005))),
-    plain=dict(optim_wrapper=dict(optimizer=dict(lr=0.005))),
-)

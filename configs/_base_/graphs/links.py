@@ -2,9 +2,9 @@
 # `data`; every student is `like` `plain`. A method's own config chooses stages with `run`.
 seeds = [0, 1, 2, 3, 4]
 
-_adam = dict(optimizer=dict(type="Adam", lr=0.001))
-_epochs = dict(max_epochs=200, val_interval=2)
-_selection = dict(patience=25)
+_adam = dict(optimizer=dict(type="Adam", lr=0.01))
+_epochs = dict(max_epochs=100, val_interval=2)
+_selection = dict(patience=15)
 _predictor = dict(type="LinkPredictor", in_channels=128, hidden_channels=128, num_layers=2)
 _context = dict(hops=2, rw_step=3, ns_rate=1)
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from structkd.errors import DataError
+from structkd.errors import DataError, reason
 
 
 def require_file(path: str | Path, how: str) -> Path:
@@ -21,9 +21,8 @@ def require_file(path: str | Path, how: str) -> Path:
 
 def damaged(path: Path, error: Exception, how: str = "") -> DataError:
     """The error for a file that is there but cannot be read."""
-    reason = " ".join(str(error).split()) or type(error).__name__
     return DataError(
-        f"{path} cannot be read ({reason[:200]}): it is damaged, cut short or of another format. {how}".rstrip()
+        f"{path} cannot be read ({reason(error)}): it is damaged, cut short or of another format. {how}".rstrip()
     )
 
 

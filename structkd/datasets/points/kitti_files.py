@@ -18,7 +18,7 @@ from structkd.evaluation.kitti.objects import COLUMNS, UNKNOWN, KittiObjects
 ORTHOGONAL = 1e-3
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Calibration:
     """What a frame's calibration file says.
 
@@ -117,7 +117,8 @@ def read_calibration(path: str | Path) -> Calibration:
             raise DataError(f"{path}, line {number}: {name} has {len(cells)} numbers; expected {rows * columns}.")
         found[name] = _numbers(path, [number], [cells], [name] * len(cells))[0].reshape(rows, columns)
         rotation = found[name][:, :3]
-        if name != "P2" and not np.allclose(rotation @ rotation.T, np.eye(3), atol=ORTHOGONAL):
+        turns = np.allclose(rotation @ rotation.T, np.eye(3), atol=ORTHOGONAL) and np.linalg.det(rotation) > 0
+        if name != "P2" and not turns:
             raise DataError(f"{path}, line {number}: {name} is no rotation ({_cells(rotation.ravel())}).")
     if missing := [name for name in shapes if name not in found]:
         raise DataError(f"{path} has no line {', '.join(missing)}; expected P2, R0_rect and Tr_velo_to_cam.")

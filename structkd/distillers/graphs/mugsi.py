@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from structkd.distillers.base import Distiller
 from structkd.distillers.checks import not_negative, one_of, positive
 from structkd.distillers.rows import distilled_edges, distilled_rows
 from structkd.errors import DataError
 from structkd.losses.logits import kl_divergence
+from structkd.models.graphs.linear import Linear
 from structkd.ops.csr import csr_of
 from structkd.ops.segment import segment_sum
 from structkd.ops.walks import random_walk
@@ -81,7 +82,7 @@ class MuGSI(Distiller):
         self.cluster_weight, self.node_weight = cluster_weight, node_weight
         self.reads, self.reads_student = frozenset({"logits", "x"}), frozenset({"batch"})
         if graph_weight:
-            self.projector = nn.Linear(student_channels, teacher_channels)
+            self.projector = Linear(student_channels, teacher_channels)
 
     def prepare(self, teacher: Structure) -> Structure:
         if self.cluster_weight and "cluster" not in teacher.provides and "edge_index" in teacher.provides:

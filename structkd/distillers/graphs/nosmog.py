@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from structkd.distillers.adversarial import perturb
 from structkd.distillers.base import Distiller
@@ -12,6 +12,7 @@ from structkd.distillers.rows import distilled_rows
 from structkd.errors import WiringError
 from structkd.losses.gram import gram_mse
 from structkd.losses.logits import kl_divergence
+from structkd.models.graphs.linear import Linear
 from structkd.structure import Structure
 
 
@@ -76,7 +77,7 @@ class NOSMOG(Distiller):
         self.reads = frozenset({"logits"})
         if similarity_weight:
             self.reads |= {"x"}
-            self.projector = nn.Linear(student_channels, teacher_channels)
+            self.projector = Linear(student_channels, teacher_channels)
         if adversarial_weight:
             self.reads_student = frozenset({"input"})
 

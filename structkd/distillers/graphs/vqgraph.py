@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 from torch_geometric.utils import add_remaining_self_loops, subgraph
 
 from structkd.distillers.base import Distiller
@@ -13,6 +13,7 @@ from structkd.distillers.rows import distilled_rows
 from structkd.losses.logits import kl_divergence
 from structkd.losses.reconstruction import edge_reconstruction
 from structkd.losses.token import token_kl, token_similarity
+from structkd.models.graphs.linear import Linear
 from structkd.ops.memo import TensorMemo
 from structkd.structure import Structure
 
@@ -130,7 +131,7 @@ class VQGraph(Distiller):
         self.metric = metric
         self.mode = mode
         if token_weight:
-            self.projector = nn.Linear(student_channels, teacher_channels)
+            self.projector = Linear(student_channels, teacher_channels)
             self.reads_student = frozenset({"x"})
             self.reads_teacher = frozenset({"hidden", "codebook"})
 

@@ -92,6 +92,10 @@ class DataModule:
             structure["input"], structure["replay"] = live["input"], live["replay"]
         return StoredTeacher(structure)
 
+    def file_teacher(self, path: str, keys: Mapping[str, str]) -> Teacher:
+        """A teacher whose outputs lie in a file: `keys` are field -> array, one row a node of the whole graph."""
+        raise ConfigError(f"A file holds a teacher's outputs by node, which {type(self).__name__} cannot use.")
+
     def example(self) -> Any:
         """A small batch a model can be run, exported and timed on."""
         raise NotImplementedError
@@ -99,6 +103,14 @@ class DataModule:
     def latency(self, model: Any, adapter: Any) -> dict[str, Any]:
         """Milliseconds for a few batch sizes, `{"128": {"fetch": ..., "compute": ...}}`; empty when not measured."""
         return {}
+
+
+def named_protocol(protocol: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    """The name of a split protocol and its options."""
+    options = dict(protocol)
+    if "name" not in options:
+        raise ConfigError(f"data.protocol has no 'name'; it has {', '.join(sorted(options)) or 'nothing'}.")
+    return options.pop("name"), options
 
 
 def build_loader(config: Mapping[str, Any], where: str, **defaults: Any) -> DataLoader:
@@ -109,10 +121,19 @@ def build_loader(config: Mapping[str, Any], where: str, **defaults: Any) -> Data
     return loader
 
 
-class _Batches(list[Any], Dataset[Any]):
-    """A list with the metadata attribute that mmengine looks for."""
+class _Batches(Dataset[Any]):
+    """Ready-made batches, with the metadata attribute that mmengine looks for."""
 
     metainfo: ClassVar[dict[str, Any]] = {}
+
+    def __init__(self, batches: Sequence[Any]) -> None:
+        self.batches = batches
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __getitem__(self, index: int) -> Any:
+        return self.batches[index]
 
 
 def fixed_batches(batches: Sequence[Any]) -> DataLoader:

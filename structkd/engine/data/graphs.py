@@ -13,13 +13,14 @@ from torch_geometric.data import Batch, Data
 
 from structkd.adapters import GraphAdapter
 from structkd.datasets import GraphSet, Split, make_split
-from structkd.engine.data.base import DataModule, FinishedStage, build_loader, fixed_batches
+from structkd.engine.data.base import DataModule, FinishedStage, build_loader, fixed_batches, named_protocol
 from structkd.engine.metrics import Accuracy
 from structkd.engine.objectives import Classification
 from structkd.engine.registry import DATASETS, build
 from structkd.engine.teachers import GraphTeacher, Teacher
 from structkd.errors import ConfigError
 from structkd.evaluation.efficiency import latency
+from structkd.models import graph_augment
 
 
 class GraphTask(DataModule):
@@ -29,6 +30,10 @@ class GraphTask(DataModule):
         dataset: config of a reader that returns a `GraphSet`.
         protocol: `dict(name="random" | "cpf" | "planetoid_random", ...)`; further keys are options of that protocol,
             which draws graphs as it draws nodes.
+        columns: columns of `x` that are used, default all.
+        augment: above 0, batches also carry `augmented` [N, F (augment + 1)]: `x` beside its propagations
+            (`structkd.models.graph_augment`) by 1 .. `augment` hops. An MLP that reads it is a GA-MLP, MuGSI's student;
+            it needs the edges of a new graph once, before it predicts.
         latency_batches: graphs to time a model on; empty skips the measurement.
 
     A stage's `train_dataloader` is a `GraphBatches` (default: 64 graphs in a batch). What is observed are the training
@@ -36,13 +41,22 @@ class GraphTask(DataModule):
     """
 
     def __init__(
-        self, dataset: Mapping[str, Any], protocol: Mapping[str, Any], latency_batches: Sequence[int] = (128,)
+        self,
+        dataset: Mapping[str, Any],
+        protocol: Mapping[str, Any],
+        columns: Sequence[int] | None = None,
+        augment: int = 0,
+        latency_batches: Sequence[int] = (128,),
     ) -> None:
         self.graphs: GraphSet = build(DATASETS, dataset, "data.dataset")
-        options = dict(protocol)
-        if options.get("inductive"):
+        if columns is not None:
+            for graph in self.graphs.graphs:
+                graph.x = graph.x[:, list(columns)]
+        if augment:
+            _augment(self.graphs, augment)
+        self.protocol_name, self.options = named_protocol(protocol)
+        if self.options.get("inductive"):
             raise ConfigError("data.protocol.inductive: whole graphs are always held out; leave the option away.")
-        self.protocol_name, self.options = options.pop("name"), options
         self.protocol = f"graph classification, {self.protocol_name} split of the graphs"
         self.latency_batches = tuple(latency_batches)
         self.split: Split
@@ -103,3 +117,14 @@ class GraphTask(DataModule):
             fetch, compute = latency(partial(Batch.from_data_list, parts)), latency(partial(model, *inputs))
             results[str(size)] = {"fetch": fetch["median"], "compute": compute["median"]}
         return results
+
+
+def _augment(graphs: GraphSet, hops: int) -> None:
+    """Give every graph its `augmented` features, all graphs at once: propagation does not cross from one to another."""
+    whole = graphs.batch(torch.arange(len(graphs)))
+    parts = [whole.x]
+    for _ in range(hops):
+        parts.append(graph_augment(parts[-1], whole.edge_index))
+    rows = torch.cat(parts, 1).split(torch.bincount(whole.batch, minlength=len(graphs)).tolist())
+    for graph, augmented in zip(graphs.graphs, rows):
+        graph.augmented = augmented

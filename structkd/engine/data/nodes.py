@@ -11,12 +11,15 @@ from torch.utils.data import DataLoader
 from torch_geometric.data import Data
 
 from structkd.adapters import GraphAdapter
-from structkd.datasets import FullGraph, NodeData, make_split, node_positions
-from structkd.engine.data.base import DataModule, build_loader, fixed_batches
+from structkd.datasets import FullGraph, NodeData, deepwalk, make_split, node_positions
+from structkd.engine.data.base import DataModule, build_loader, fixed_batches, named_protocol
 from structkd.engine.data.features import read_graph
 from structkd.engine.metrics import Accuracy
 from structkd.engine.objectives import Classification
+from structkd.engine.registry import check_arguments
+from structkd.engine.teachers import StoredTeacher, Teacher
 from structkd.evaluation.efficiency import node_latency
+from structkd.models import FileTeacher
 
 
 class NodeTask(DataModule):
@@ -43,12 +46,12 @@ class NodeTask(DataModule):
         hops: int = 2,
     ) -> None:
         self.graph = read_graph(dataset, transforms)
-        options = dict(protocol)
-        self.protocol_name, self.options = options.pop("name"), options
-        self.inductive = bool(options.get("inductive", False))
+        self.protocol_name, self.options = named_protocol(protocol)
+        self.inductive = bool(self.options.get("inductive", False))
         self.protocol = f"{self.protocol_name}, {'inductive' if self.inductive else 'transductive'}"
         self.primary_metric = "prod/accuracy" if self.inductive else "test/accuracy"
         self.position_options = positions
+        check_arguments(deepwalk, positions or {}, "data.positions")
         self.latency_batches, self.hops = tuple(latency_batches), hops
         self.nodes: NodeData
 
@@ -97,6 +100,10 @@ class NodeTask(DataModule):
     @property
     def observed_graph(self) -> Data:
         return self.nodes.observed
+
+    def file_teacher(self, path: str, keys: Mapping[str, str]) -> Teacher:
+        adapter = GraphAdapter(inputs=("data",), fields=[field for field in keys if field != "logits"])
+        return StoredTeacher(adapter(FileTeacher(path, keys, self.graph.num_nodes), self.observed_graph))
 
     def example(self) -> Data:
         return next(iter(FullGraph(self.nodes)))

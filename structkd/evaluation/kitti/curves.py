@@ -11,7 +11,7 @@ import numpy as np
 SAMPLES = 41
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Curve:
     """Precision and orientation similarity at the recalls k / 40.
 

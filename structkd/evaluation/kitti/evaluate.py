@@ -42,7 +42,7 @@ class KittiEvaluation:
         height_rule: "<" (official) or "<=", see `label_part`.
 
     Raises:
-        DataError: no frames, other frames on the two sides, detections without scores.
+        DataError: no frames, other frames on the two sides, detections without scores or with a NaN.
         ConfigError: an unknown class or rule.
 
     Differences: where a threshold leaves neither right nor wrong detections, precision is 0 (0 / 0 in the official
@@ -59,10 +59,9 @@ class KittiEvaluation:
     ) -> None:
         _check(labels, detections, classes, height_rule)
         self.categories = [CATEGORIES[name] for name in classes]
-        label_count, detection_count = (
-            np.array([len(frame) for frame in frames], dtype=np.int64) for frames in (labels, detections)
-        )
+        label_count, detection_count = (np.array([len(frame) for frame in side]) for side in (labels, detections))
         self._labels, self._detections = (KittiObjects.concatenate(frames) for frames in (labels, detections))
+        self._score = _scores(self._detections, detection_count)
         counts = label_count, detection_count
         self._pairs = overlapping_pairs(self._labels, self._detections, *counts, self.categories)
         self._dont_care = dont_care_share(self._labels, self._detections, *counts)
@@ -77,38 +76,41 @@ class KittiEvaluation:
         self.has_headings = not bool((self._detections.alpha == NO_HEADING).any())
 
     def curve(self, category: str, difficulty: str, metric: str, min_overlap: float) -> Curve:
-        """The curve of one class ("Car"), difficulty ("easy"), metric ("2d", "bev", "3d") and overlap."""
-        label_state, state = self._label_part[category, difficulty], self._detection_part[category, difficulty]
-        score = self._detections.score
-        assert score is not None
-        candidate = np.flatnonzero(self._pairs.overlap[metric] > min_overlap)
-        label, detection = self._pairs.label[candidate], self._pairs.detection[candidate]
-        live = (label_state[label] != SKIPPED) & (state[detection] != SKIPPED)
-        candidate, label, detection = candidate[live], label[live], detection[live]
-        overlap, frame = self._pairs.overlap[metric][candidate], self._frame[label]
-        counts = (label_state[label] == VALID) & (state[detection] == VALID)
-        num_objects = int((label_state == VALID).sum())
+        """The curve of one class ("Car"), difficulty ("easy"), metric ("2d", "bev", "3d") and least overlap."""
+        label_parts, parts = self._label_part[category, difficulty], self._detection_part[category, difficulty]
+        label, detection, overlap = self._candidates(metric, min_overlap, label_parts, parts)
+        frame, score = self._frame[label], self._score
+        counts = (label_parts[label] == VALID) & (parts[detection] == VALID)
+        num_objects = int((label_parts == VALID).sum())
 
-        best_score = greedy_match(label, detection, frame, (-score[detection],), np.ones(len(label), dtype=np.int64))
-        thresholds = recall_thresholds(score[detection[(best_score == 1) & counts]], num_objects)
+        by_score = greedy_match(label, detection, frame, (-score[detection],), np.ones_like(label)) == 1
+        thresholds = recall_thresholds(score[detection[by_score & counts]], num_objects)
 
-        # Ignored detections are second choice, in the order of the file.
-        ignored = state[detection] == IGNORED
-        reached = np.searchsorted(-thresholds, -score)
+        reached = np.searchsorted(-thresholds, -score)  # the first threshold that the score reaches
         bits = bits_from(reached, len(thresholds))[detection]
-        matched = greedy_match(label, detection, frame, (ignored, np.where(ignored, 0, -overlap)), bits)
+        # Ignored detections are second choice. Which of them an object takes changes nothing for the others.
+        matched = greedy_match(label, detection, frame, (parts[detection] == IGNORED, -overlap), bits)
 
-        may_be_wrong = state == VALID
+        may_be_wrong = parts == VALID
         if metric == "2d":
-            may_be_wrong = may_be_wrong & ~(self._dont_care > min_overlap)
-        above = np.cumsum(np.bincount(reached[may_be_wrong], minlength=len(thresholds) + 1))[: len(thresholds)]
+            may_be_wrong &= ~(self._dont_care > min_overlap)
         right = unpack_bits(matched[counts], len(thresholds))
-        cleared = unpack_bits(matched[may_be_wrong[detection]], len(thresholds)).sum(0, dtype=np.int64)
-        num_right = right.sum(0, dtype=np.int64)
+        taken = unpack_bits(matched[may_be_wrong[detection]], len(thresholds))
+        reaching = np.bincount(reached[may_be_wrong], minlength=len(thresholds) + 1).cumsum()[:-1]
+        judged = np.maximum(right.sum(0, dtype=np.int64) + reaching - taken.sum(0, dtype=np.int64), 1)
         alpha_error = self._labels.alpha[label[counts]] - self._detections.alpha[detection[counts]]
         similarity = (1 + np.cos(alpha_error)) / 2 @ right
-        shown = np.maximum(num_right + above - cleared, 1)
-        return Curve(thresholds, envelope(num_right / shown), envelope(similarity / shown), num_objects)
+        precision = right.sum(0, dtype=np.int64) / judged
+        return Curve(thresholds, envelope(precision), envelope(similarity / judged), num_objects)
+
+    def _candidates(
+        self, metric: str, min_overlap: float, label_parts: np.ndarray, parts: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Object, detection and overlap of the pairs that can be matched, [P] each."""
+        pairs, overlap = self._pairs, self._pairs.overlap[metric]
+        possible = (label_parts[pairs.label] != SKIPPED) & (parts[pairs.detection] != SKIPPED)
+        rows = np.flatnonzero(possible & (overlap > min_overlap))
+        return pairs.label[rows], pairs.detection[rows], overlap[rows]
 
     def results(self, overlaps: Literal["strict", "loose"] = "strict") -> dict[str, dict[str, Any]]:
         """All averages in percent: class -> "2d", "bev", "3d", "aos" -> "AP40", "AP11" -> [easy, moderate, hard].
@@ -141,6 +143,16 @@ class KittiEvaluation:
             category.name: [int((self._label_part[category.name, level.name] == VALID).sum()) for level in DIFFICULTIES]
             for category in self.categories
         }
+
+
+def _scores(detections: KittiObjects, count: np.ndarray) -> np.ndarray:
+    """The scores [D], after the check that a detector gave numbers; files are checked when they are read."""
+    assert detections.score is not None
+    finite = np.isfinite(detections.score) & np.all(np.isfinite(detections.rows), axis=1)
+    if not finite.all():
+        frame = np.repeat(np.arange(len(count)), count)[finite.argmin()]
+        raise DataError(f"The detections of frame {frame} hold NaN or infinity; expected finite boxes and scores.")
+    return detections.score
 
 
 def _averages(curves: list[np.ndarray]) -> dict[str, list[float]]:

@@ -1,20 +1,20 @@
-"""Greedy matching of objects to detections, for many score thresholds at once."""
+"""Greedy matching of objects to detections, for many score thresholds at once.
+
+Up to 63 thresholds are the bits of one integer: bit k says what holds at threshold k.
+"""
 
 from __future__ import annotations
 
 import numpy as np
 
-#: Thresholds fit the bits of one integer: bit k stands for threshold k.
-MAX_THRESHOLDS = 63
-
 
 def bits_from(index: np.ndarray, count: int) -> np.ndarray:
-    """int64 with bits `index` to `count - 1` set: at which thresholds something counts that does from `index` on."""
+    """int64 with bits `index` to `count - 1` set: what holds from threshold `index` on."""
     return (np.int64(2**count - 1) >> index) << index
 
 
 def unpack_bits(bits: np.ndarray, count: int) -> np.ndarray:
-    """[P] int64 as [P, count] uint8 of zeros and ones."""
+    """[P] int64 as [P, count] uint8: 1 where the bit is set."""
     bytes_ = np.ascontiguousarray(bits, dtype="<i8").view(np.uint8).reshape(len(bits), 8)
     return np.unpackbits(bytes_, axis=1, bitorder="little")[:, :count]
 
@@ -43,7 +43,7 @@ def greedy_match(
     for wave in _waves(label[rows], frame[rows]):
         pair = rows[wave]
         free = bits[pair] & ~label_taken[label[pair]] & ~detection_taken[detection[pair]]
-        # No label and no detection occurs twice in a wave, so plain assignment adds up.
+        # No label and no detection occurs twice in a wave, so nothing is lost in these assignments.
         label_taken[label[pair]] |= free
         detection_taken[detection[pair]] |= free
         matched[pair] = free

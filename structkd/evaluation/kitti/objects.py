@@ -19,7 +19,7 @@ COLUMNS = (
 UNKNOWN = np.array([-1, -1, -10, 0, 0, 0, 0, -1, -1, -1, -1000, -1000, -1000, -10], dtype=np.float64)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class KittiObjects:
     """N objects of one frame, in the order of the file: the evaluation depends on it.
 

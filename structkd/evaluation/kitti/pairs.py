@@ -17,7 +17,7 @@ from structkd.ops.rotated_iou import rotated_intersection
 BLOCK = 1 << 20
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Pairs:
     """P pairs of an object and a detection of the same frame that overlap, by object and then by detection.
 

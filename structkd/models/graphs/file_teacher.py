@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch_geometric.data import Data
 
-from structkd.errors import DataError, nearest
+from structkd.errors import DataError, nearest, reason
 
 
 class FileTeacher(nn.Module):
@@ -77,7 +77,7 @@ def _read(path: Path) -> dict[str, Tensor]:
             content = np.load(path, allow_pickle=False)
             content = dict(content) if path.suffix == ".npz" else content
     except Exception as error:
-        raise DataError(f"{path} cannot be read as tensors and plain arrays: {error}") from error
+        raise DataError(f"{path} cannot be read as tensors and plain arrays: {reason(error)}") from error
     return dict(content) if isinstance(content, Mapping) else {"logits": content}
 
 

@@ -34,7 +34,9 @@ class PositionalMLP(MLP):
         width: float = 1,
     ) -> None:
         super().__init__(in_channels, hidden_channels, out_channels, num_layers, dropout, norm, width)
-        self.position = Linear(position_channels, self.lins[0].weight.size(0), bias=False)
+        first = self.lins[0]
+        assert isinstance(first, Linear)
+        self.position = Linear(position_channels, first.out_features, bias=False)
 
     def reset_parameters(self) -> None:
         super().reset_parameters()

@@ -101,7 +101,7 @@ def test_calibration(rotation, projection, noise, tmp_path):
     calibration = read_or_refuse(read_calibration, path, text.encode("utf-8", "surrogatepass"))
     if calibration is not None:
         assert np.isfinite(calibration.projection).all()
-        assert abs(abs(np.linalg.det(calibration.lidar_to_camera)) - 1) < 1e-2
+        assert abs(np.linalg.det(calibration.lidar_to_camera) - 1) < 1e-2
 
 
 @fuzz

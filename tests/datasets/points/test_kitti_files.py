@@ -134,6 +134,7 @@ def test_calibration(write):
         ("-0.272", "x", "line 4: Tr_velo_to_cam is 'x'"),
         ("0.003", "nan", "line 2: P2 is 'nan'"),
         ("R0_rect: 1 0 0", "R0_rect: 0 0 0", "line 3: R0_rect is no rotation"),
+        ("R0_rect: 1", "R0_rect: -1", "line 3: R0_rect is no rotation"),
         ("0 -1 0 -0.004", "0 -2 0 -0.004", "line 4: Tr_velo_to_cam is no rotation"),
     ],
 )

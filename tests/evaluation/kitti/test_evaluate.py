@@ -105,8 +105,16 @@ def test_dont_care_excuses_detections_in_the_image_only():
     labels = KittiObjects.concatenate([cars, regions])
     assert ap(labels, detections, "2d")[0] == pytest.approx(100)
     assert ap(labels, detections, "bev")[0] == ap(cars, detections, "bev")[0] < 99
-    regions.rows[:, 5] -= 30  # 5 / 8 of the detection are inside: not above 0.7
-    assert ap(KittiObjects.concatenate([cars, regions]), detections, "2d")[0] < 99
+
+
+def test_dont_care_must_cover_more_than_the_overlap():
+    people, regions = objects(50, "Pedestrian", truncated=0, occluded=0), objects(5, "DontCare", x=1000)
+    detections = [objects(50, "Pedestrian", score=0.5), objects(5, "Pedestrian", score=0.9, x=1000)]
+    labels, detections = KittiObjects.concatenate([people, regions]), KittiObjects.concatenate(detections)
+    labels.rows[50:, 5] -= 40  # half of the detection is inside
+    assert ap(labels, detections, "2d", "Pedestrian")[0] < 99
+    labels.rows[50:, 5] += 1e-6
+    assert ap(labels, detections, "2d", "Pedestrian")[0] == pytest.approx(100)
 
 
 def test_a_low_detection_of_any_class_can_take_an_object():
@@ -200,6 +208,9 @@ def test_errors():
         KittiEvaluation([], [])
     with pytest.raises(DataError, match="frame 1 have no scores"):
         KittiEvaluation([label, label], [detection, label])
+    broken = objects(1, score=float("nan"))
+    with pytest.raises(DataError, match="frame 2 hold NaN"):
+        KittiEvaluation([label] * 3, [objects(0, score=1), detection, broken])
     with pytest.raises(ConfigError, match="Nearest: Cyclist"):
         KittiEvaluation([label], [detection], classes=["Cyclists"])
     with pytest.raises(ConfigError, match="height_rule is '>'"):

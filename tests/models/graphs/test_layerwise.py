@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from structkd.errors import ConfigError
+from structkd.errors import ConfigError, DataError
 from structkd.models import APPNP, GAT, GCN, MLP, GraphSAGE, VQTokenizer, inference
 
 N = 30
@@ -32,7 +32,7 @@ def test_equals_the_whole_graph_forward(name, chunk, features, multigraph):
 def test_modes_of_modules_come_back_even_after_an_error(multigraph):
     model = GCN(6, 8, 3)
     model.norms.eval()
-    with pytest.raises(RuntimeError):
+    with pytest.raises(DataError):
         inference(model, torch.randn(N, 5), multigraph())
     assert model.training and model.convs.training and not model.norms.training
 
