@@ -11,6 +11,7 @@ from torch_geometric.data import Data
 from structkd.adapters.base import Adapter
 from structkd.adapters.taps import check_taps, tapped
 from structkd.errors import DataError, WiringError
+from structkd.ops.loops import with_self_loops
 from structkd.structure import Structure
 
 #: What a Structure takes over from the graph as it is.
@@ -25,6 +26,8 @@ class GraphAdapter(Adapter):
             default), `("x",)` for a graph-free student, `("data",)` for a model that takes the `Data` itself.
         taps: field name -> submodule path; the submodule's output becomes that field, e.g. `{"x": "lins.0"}`.
         fields: names a model provides by returning a dict instead of a tensor (beside `logits`).
+        self_loops: call the model with a loop added at every node, as the CPF protocol runs its teachers; the
+            Structure keeps the edges as they are.
         expose_input: also provide `input`, the features the model was given [N, F], and `replay`, which runs
             the model on other features (needed by NOSMOG and KRD).
 
@@ -39,11 +42,13 @@ class GraphAdapter(Adapter):
         taps: Mapping[str, str] | None = None,
         fields: Sequence[str] = (),
         expose_input: bool = False,
+        self_loops: bool = False,
     ) -> None:
         self.inputs = tuple(inputs)
         self.taps = dict(taps or {})
         self.fields = tuple(fields)
         self.expose_input = expose_input
+        self.self_loops = self_loops
         exposed = {"input"} if expose_input else set()
         self.provides = frozenset({"logits", *GRAPH_FIELDS, *self.taps, *self.fields, *exposed})
 
@@ -62,6 +67,8 @@ class GraphAdapter(Adapter):
         value = data.get(name)
         if value is None:
             raise DataError(f"The model reads '{name}', which the graph does not hold (it has {sorted(data.keys())}).")
+        if name == "edge_index" and self.self_loops:
+            return with_self_loops(value, int(data.num_nodes or 0))
         return value
 
     def _run(self, model: nn.Module | Callable[..., Any], data: Data, args: list[Any]) -> Structure:

@@ -66,3 +66,18 @@ def test_hooks_are_gone_after_an_error(mlp):
     with pytest.raises(RuntimeError), tapped(mlp, {"x": "0"}):
         mlp(torch.randn(2, 7))
     assert not mlp[0]._forward_hooks
+
+
+def test_self_loops_reach_the_model_and_not_the_structure(data):
+    seen = []
+
+    def model(x, edge_index):
+        seen.append(edge_index)
+        return x
+
+    adapter = GraphAdapter(self_loops=True)
+    structure = adapter(model, data)
+    adapter(model, data)
+    assert seen[0].tolist() == [[0, 1, 0, 1, 2, 3], [1, 2, 0, 1, 2, 3]]
+    assert seen[1] is seen[0]
+    assert torch.equal(structure.edge_index, data.edge_index)

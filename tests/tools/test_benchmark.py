@@ -96,13 +96,13 @@ def test_latency(graphs, harness):
 
 
 def test_targets(harness, monkeypatch):
-    monkeypatch.setattr(harness, "in_own_process", lambda setting, name, part: {"extra_mb": 8.0, "seconds": 1.0})
+    monkeypatch.setattr(harness, "in_own_process", lambda *args: {"extra_mb": 8.0, "seconds": 1.0})
     x = torch.ones(1)
     setting = harness.Setting("graphs", "arxiv", 1, 1)
     rows = harness.Comparison("a", lambda size: (lambda: [x], lambda: [x]), None, 2, ("arxiv",)).measure(setting)
     assert [row.met for row in rows] == [None, False] and rows[1].gain == 1
     assert "MISSED" in harness.table(rows).splitlines()[2]
-    monkeypatch.setattr(harness, "in_own_process", lambda setting, name, part: {"seconds": 1.0, "peak_gb": 3.0})
+    monkeypatch.setattr(harness, "in_own_process", lambda *args: {"seconds": 1.0, "peak_gb": 3.0})
     rows = harness.Alone("b", None, limit_gb=4, asked_at=("arxiv",)).measure(setting)
     assert rows[1].met and "<= 4" in harness.table(rows)
 

@@ -6,12 +6,13 @@ import contextlib
 import ctypes
 import gc
 import json
+import os
 import re
 import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -22,6 +23,8 @@ from torch import Tensor
 SCRIPT = Path(__file__).resolve().parents[1] / "benchmark.py"
 STATUS = Path("/proc/self/status")
 PEAK_RESET = Path("/proc/self/clear_refs")
+#: Makes glibc give freed blocks back at once; else the peak depends on what it kept for reuse.
+EXACT = {"MALLOC_MMAP_THRESHOLD_": "65536"}
 
 
 @dataclass(frozen=True)
@@ -116,7 +119,7 @@ class Comparison:
         medians = [statistics.median(log) for log in times]
         rows = [self._row(setting, "time, ms", *medians, self.faster, detail)]
         setting.say(f"{self.name}: memory")
-        extra = [in_own_process(setting, self.name, side).get("extra_mb") for side in ("baseline", "candidate")]
+        extra = [in_own_process(setting, self.name, side, EXACT).get("extra_mb") for side in ("baseline", "candidate")]
         if None not in extra:
             rows.append(self._row(setting, "extra memory, MB", *extra, self.smaller, {}))
         return rows
@@ -188,10 +191,14 @@ def _return_freed() -> None:
         ctypes.CDLL(None).malloc_trim(0)
 
 
-def in_own_process(setting: Setting, name: str, part: str) -> dict[str, Any]:
+def in_own_process(
+    setting: Setting, name: str, part: str, environment: Mapping[str, str] | None = None
+) -> dict[str, Any]:
     """Run a part of a benchmark in a fresh process; its progress shows here, its figures are returned."""
     command = [sys.executable, str(SCRIPT), setting.suite, "--size", setting.size, "--threads", str(setting.threads)]
-    done = subprocess.run([*command, "--part", name, part], stdout=subprocess.PIPE, text=True, check=False)
+    done = subprocess.run(
+        [*command, "--part", name, part], stdout=subprocess.PIPE, text=True, env=os.environ | (environment or {})
+    )
     if done.returncode:
         raise RuntimeError(f"{name}, {part}: the process that measures it ended with code {done.returncode}.")
     return json.loads(done.stdout.splitlines()[-1])

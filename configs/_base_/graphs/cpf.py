@@ -19,6 +19,7 @@ stages = dict(
                 x="acts.0", in0="convs.0.before", out0="convs.0.after", in1="convs.1.before", out1="convs.1.after"
             ),
             expose_input=True,
+            self_loops=True,  # CPF's graphs carry them, so a node counts twice in SAGE's own mean
         ),
         train_dataloader=dict(type="NodeBatches", seeds="train", batch_size=512, fanouts=[5, 5]),
         optim_wrapper=dict(optimizer=dict(type="Adam", lr=0.01, weight_decay=5e-4)),

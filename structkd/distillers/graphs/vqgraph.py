@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch_geometric.utils import add_remaining_self_loops, subgraph
+from torch_geometric.utils import subgraph
 
 from structkd.distillers.base import Distiller
 from structkd.distillers.checks import not_negative, one_of, positive
@@ -14,7 +14,7 @@ from structkd.losses.logits import kl_divergence
 from structkd.losses.reconstruction import edge_reconstruction
 from structkd.losses.token import token_kl, token_similarity
 from structkd.models.graphs.linear import Linear
-from structkd.ops.memo import TensorMemo
+from structkd.ops.loops import with_self_loops
 from structkd.structure import Structure
 
 
@@ -62,13 +62,9 @@ class VQGraphTokenizer(Distiller):
             edges = student.edge_index
             if embedding.size(0) < student.edge_emb.size(0):
                 edges, _ = subgraph(student.mask, edges, relabel_nodes=True, num_nodes=student.edge_emb.size(0))
-            with_loops = _with_loops(edges, embedding.size(0))
+            with_loops = with_self_loops(edges, embedding.size(0))
             losses["edge_reconstruction"] = self.edge_weight * edge_reconstruction(embedding, with_loops)
         return losses
-
-
-#: Remembered, so that what the edge term derives from a graph's edges is derived once.
-_with_loops = TensorMemo(lambda edge_index, nodes: add_remaining_self_loops(edge_index, num_nodes=nodes)[0])
 
 
 class VQGraph(Distiller):
