@@ -1,7 +1,12 @@
-"""What all tests share: one thread, fixed seeds, and the folder with real data where there is one."""
+"""What all tests share: one thread, fixed seeds, real data where there are some, the tools, and a tiny experiment."""
 
+import copy
+import functools
+import importlib.util
+import logging
 import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -29,3 +34,107 @@ def real_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no real data: STRUCTKD_DATA is {named or 'not set'}" + (", no such folder" if named else ""))
     return folder
+
+
+@pytest.fixture(scope="session")
+def tool():
+    """Tools are scripts, not a package: loads one by its name."""
+
+    @functools.cache
+    def load(name):
+        path = Path(__file__).resolve().parents[1] / "tools" / f"{name}.py"
+        spec = importlib.util.spec_from_file_location(f"tools_{name}", path)
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        return module
+
+    return load
+
+
+@pytest.fixture
+def command(tool, capsys, monkeypatch):
+    """Runs a tool in this process, as its command line would: `command("train", CONFIG, ...)` -> code, out, err."""
+    monkeypatch.setenv("LOCAL_RANK", "0")  # train.py sets it; so it is taken back
+
+    def run(name, *arguments):
+        capsys.readouterr()
+        try:
+            code = tool(name).main([str(argument) for argument in arguments])
+        except SystemExit as stop:
+            code = stop.code
+        return SimpleNamespace(code=code, **capsys.readouterr()._asdict())
+
+    yield run
+    close_log()
+
+
+def close_log():
+    """The log of an experiment goes to streams that end with their test."""
+    logger = logging.getLogger("structkd")
+    for handler in list(logger.handlers):
+        logger.removeHandler(handler)
+        handler.close()
+
+
+ADAM = dict(optimizer=dict(type="Adam", lr=0.01))
+TINY = dict(
+    data=dict(
+        type="NodeTask",
+        dataset=dict(type="synthetic_graph", num_nodes=60, num_edges=150, num_features=6, num_classes=3),
+        protocol=dict(name="random"),
+        latency_batches=[],
+    ),
+    seeds=[0],
+    stages=dict(
+        teacher=dict(
+            role="teacher",
+            model=dict(type="GCN", hidden_channels=8),
+            adapter=dict(taps=dict(hidden="acts.0")),
+            optim_wrapper=ADAM,
+            train_cfg=dict(max_epochs=2),
+        ),
+        plain=dict(
+            role="plain",
+            model=dict(type="MLP", hidden_channels=8, dropout=0.5),
+            adapter=dict(inputs=["x"], taps=dict(hidden="lins.0")),
+            optim_wrapper=ADAM,
+            train_cfg=dict(max_epochs=2),
+        ),
+        glnn=dict(
+            like="plain",
+            role="distilled",
+            method="GLNN",
+            teachers=dict(teacher=dict(stage="teacher")),
+            distillers=dict(kd=dict(type="GLNN")),
+        ),
+    ),
+)
+
+
+def write_tiny(folder, stages=None, data=None, **top):
+    """The config above with further or other keys in its stages, its data and at its top."""
+    config = copy.deepcopy(TINY) | top
+    config["data"] |= data or {}
+    for name, changes in (stages or {}).items():
+        config["stages"][name] = config["stages"].get(name, {}) | changes
+    path = folder / "tiny.py"
+    path.write_text("".join(f"{key} = {value!r}\n" for key, value in config.items()))
+    return path
+
+
+@pytest.fixture
+def tiny_config(tmp_path):
+    """Writes the config of a teacher, a plain and a distilled student on 60 nodes: see `write_tiny`."""
+    return functools.partial(write_tiny, tmp_path)
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory):
+    """A finished run of the tiny config: its `config` file and its `work_dir`. Copy it before you change it."""
+    from structkd.engine import Switches, load_config, run_experiment
+
+    folder = tmp_path_factory.mktemp("trained")
+    config, work_dir = write_tiny(folder), folder / "work"
+    results = run_experiment(load_config(config), work_dir, [0], Switches())
+    close_log()
+    return SimpleNamespace(config=config, work_dir=work_dir, results=results)

@@ -13,10 +13,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from mmengine.config import DictAction
-
 from structkd.engine import load_config, load_student
 from structkd.engine.checkpoint import load
+from structkd.engine.config import Options
 from structkd.engine.export import export_student, recorded_kwargs
 from structkd.engine.exporters import FORMATS
 from structkd.errors import StructkdError
@@ -32,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--tolerance", type=float, default=1e-4, help="accepted difference, relative to the largest output or 1"
     )
-    parser.add_argument("--cfg-options", nargs="+", action=DictAction, default={}, help="override config keys: k.sub=v")
+    parser.add_argument("--cfg-options", nargs="+", action=Options, default={}, help="override config keys: k.sub=v")
     options = parser.parse_args(arguments)
     out = options.out or options.checkpoint.parent / "export"
     try:

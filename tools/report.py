@@ -17,7 +17,7 @@ from pathlib import Path
 from structkd.engine.files import atomic_write_bytes, atomic_write_text
 from structkd.errors import DataError, StructkdError
 from structkd.visualization.report import render_report
-from structkd.visualization.run import Run, read_runs
+from structkd.visualization.run import Run, only_stages, read_runs
 from structkd.visualization.tables import markdown_overview, markdown_table, replace_section
 
 
@@ -42,15 +42,18 @@ def write_markdown(runs: Sequence[Run], file: Path, section: str) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("work_dirs", nargs="+", type=Path, metavar="WORK_DIR", help="folder with a results.json")
+    parser.add_argument("work_dirs", nargs="+", type=Path, metavar="WORK_DIR", help="folder with a results.json, or such a file")
     parser.add_argument("--out", type=Path, help="folder for the report (default: report/ in the first WORK_DIR)")
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="rewrite a table in this file instead")
     parser.add_argument("--section", metavar="NAME", help="which table of FILE")
+    parser.add_argument("--stages", nargs="+", metavar="STAGE", help="show these stages only")
     options = parser.parse_args(arguments)
     if (options.markdown is None) != (options.section is None):
         parser.error("--markdown and --section belong together")
     try:
         runs = read_runs(options.work_dirs)
+        if options.stages:
+            runs = [only_stages(run, options.stages) for run in runs]
         if options.markdown is not None:
             write_markdown(runs, options.markdown, options.section)
             print(f"Table '{options.section}' written to {options.markdown}")

@@ -8,23 +8,23 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Sequence
 
-from mmengine.config import DictAction
+from structkd.engine import load_config, test_student
+from structkd.engine.config import Options
+from structkd.engine.files import atomic_write_json
+from structkd.errors import StructkdError
 
 
-def main() -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("config")
     parser.add_argument("checkpoint", help="student.pth or last.pth of a stage")
     parser.add_argument("--stage", help="stage the checkpoint belongs to (default: what the file says)")
     parser.add_argument("--seed", type=int, help="seed of the split (default: what the file says)")
-    parser.add_argument("--cfg-options", nargs="+", action=DictAction, default={})
+    parser.add_argument("--cfg-options", nargs="+", action=Options, default={})
     parser.add_argument("--json", help="also write the result to this file")
-    args = parser.parse_args()
-    from structkd.engine import load_config, test_student
-    from structkd.engine.files import atomic_write_json
-    from structkd.errors import StructkdError
-
+    args = parser.parse_args(arguments)
     try:
         result = test_student(load_config(args.config, args.cfg_options), args.checkpoint, args.stage, args.seed)
     except StructkdError as error:

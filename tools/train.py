@@ -11,12 +11,16 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
-from mmengine.config import DictAction
+from structkd.engine import Switches, load_config, run_experiment
+from structkd.engine.config import Options
+from structkd.errors import StructkdError
+from structkd.visualization.tables import summary_table
 
 
-def parse_args() -> argparse.Namespace:
+def parse_args(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("config", help="config file")
     parser.add_argument("--work-dir", help="where everything is written (default: work_dirs/<config name>)")
@@ -29,21 +33,16 @@ def parse_args() -> argparse.Namespace:
         "or from the checkpoint given here",
     )
     parser.add_argument("--amp", action="store_true", help="bfloat16 mixed precision")
-    parser.add_argument("--cfg-options", nargs="+", action=DictAction, default={}, help="override config keys: k.sub=v")
+    parser.add_argument("--cfg-options", nargs="+", action=Options, default={}, help="override config keys: k.sub=v")
     parser.add_argument("--launcher", choices=["none", "pytorch", "slurm", "mpi"], default="none")
     parser.add_argument("--local_rank", "--local-rank", type=int, default=0, help=argparse.SUPPRESS)
-    args = parser.parse_args()
+    args = parser.parse_args(arguments)
     os.environ.setdefault("LOCAL_RANK", str(args.local_rank))
     return args
 
 
-def main() -> int:
-    args = parse_args()
-    from structkd.visualization.tables import summary_table
-
-    from structkd.engine import Switches, load_config, run_experiment
-    from structkd.errors import StructkdError
-
+def main(arguments: Sequence[str] | None = None) -> int:
+    args = parse_args(arguments)
     try:
         config = load_config(args.config, args.cfg_options)
         work_dir = Path(args.work_dir or config.get("work_dir") or Path("work_dirs") / Path(args.config).stem)

@@ -92,8 +92,11 @@ class SelectionHook(Hook):
             self.best = {"score": score, "epoch": runner.epoch, "waited": 0, "weights": weights}
         else:
             self.best["waited"] += 1
-            if self.patience is not None and self.best["waited"] >= self.patience:
-                runner.train_loop.stop_training = True
+            self._stop_when_waited(runner)
+
+    def _stop_when_waited(self, runner: Any) -> None:
+        if self.patience is not None and self.best["waited"] >= self.patience:
+            runner.train_loop.stop_training = True
 
     def _improves(self, score: float) -> bool:
         best = self.best["score"]
@@ -112,6 +115,7 @@ class SelectionHook(Hook):
 
     def after_load_checkpoint(self, runner: Any, checkpoint: dict[str, Any]) -> None:
         self.best = checkpoint.get("selection", self.best)
+        self._stop_when_waited(runner)  # the run may have been killed after its last epoch, before its result
 
 
 class HistoryHook(Hook):

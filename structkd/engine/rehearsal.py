@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from mmengine.optim import build_optim_wrapper
+from mmengine.registry import OPTIMIZERS, PARAM_SCHEDULERS
 from mmengine.runner import EpochBasedTrainLoop
 from torch import nn
 
-from structkd.engine.registry import HOOKS, building, check_arguments, find_part
+from structkd.engine.registry import DATASETS, HOOKS, building, check_arguments, find_part
 from structkd.engine.stages import StageRun, Switches
 from structkd.engine.teachers import Teacher
 from structkd.errors import ConfigError, located
@@ -32,6 +33,10 @@ class Rehearsal(StageRun):
 
     def _check_training(self, task: nn.Module, amp: bool) -> None:
         self.build_selection()
+        wrapper, loader = self.config["optim_wrapper"], self.config.get("train_dataloader", {})
+        find_part(OPTIMIZERS, wrapper.get("optimizer"), f"{self.where}.optim_wrapper.optimizer")
+        if "type" in loader:  # what it takes besides is the data module's business
+            find_part(DATASETS, loader, f"{self.where}.train_dataloader")
         with building(f"{self.where}.optim_wrapper", Exception):  # mmengine and torch raise whatever they raise
             build_optim_wrapper(task, self.optim_config(amp))
         training = self.config["train_cfg"]
@@ -41,3 +46,6 @@ class Rehearsal(StageRun):
             raise ConfigError(f"{self.where}.train_cfg.max_epochs is {epochs!r}; expected a number of epochs.")
         for number, hook in enumerate(self.config.get("custom_hooks", [])):
             find_part(HOOKS, hook, f"{self.where}.custom_hooks.{number}")
+        schedulers = self.config.get("param_scheduler", [])
+        for number, scheduler in enumerate(schedulers if isinstance(schedulers, list) else [schedulers]):
+            find_part(PARAM_SCHEDULERS, scheduler, f"{self.where}.param_scheduler.{number}")

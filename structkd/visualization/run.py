@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from structkd.errors import DataError
+from structkd.errors import DataError, nearest
 
 #: Keys without which a results file says nothing.
 NEEDED = ("name", "seeds", "stages", "primary_metric")
@@ -33,9 +33,14 @@ class Run:
 
 
 def read_run(work_dir: str | Path) -> Run:
-    """Read `work_dir`; raises `DataError` naming the file when the results are missing, damaged or incomplete."""
+    """Read `work_dir`, or a results file alone (kept without its work directory, it has no curves).
+
+    Raises `DataError` naming the file when the results are missing, damaged or incomplete.
+    """
     folder = Path(work_dir)
-    results = read_results(folder)
+    if folder.suffix == ".json":
+        return Run(folder.stem, read_results(folder))
+    results = read_results(folder / "results.json")
     curves: dict[str, dict[int, list[Line]]] = {}
     figures: dict[str, list[Path]] = {}
     for stage in results["stages"]:
@@ -60,11 +65,22 @@ def read_runs(work_dirs: Sequence[str | Path]) -> list[Run]:
     ]
 
 
-def read_results(work_dir: str | Path) -> dict[str, Any]:
-    """The `results.json` of `work_dir`, checked as `read_run` says."""
-    path = Path(work_dir) / "results.json"
+def only_stages(run: Run, stages: Sequence[str]) -> Run:
+    """The same run with some of its stages; raises `DataError` for one it does not have."""
+    known = run.results["stages"]
+    for stage in stages:
+        if stage not in known:
+            raise DataError(f"{run.name} has no stage '{stage}'. {nearest(stage, known)}")
+    results = dict(run.results)
+    results["stages"] = {name: stage for name, stage in known.items() if name in stages}
+    results["paired"] = {name: pairs for name, pairs in run.results.get("paired", {}).items() if name in stages}
+    return replace(run, results=results)
+
+
+def read_results(path: Path) -> dict[str, Any]:
+    """A results file, checked as `read_run` says."""
     if not path.is_file():
-        raise DataError(f"There is no {path}: the folder is no work directory, or its first seed is not finished yet.")
+        raise DataError(f"There is no {path}: not a work directory, or its first seed is not finished yet.")
     try:
         results = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:

@@ -75,10 +75,11 @@ def test_test_labels_change_nothing_but_the_test_score(tmp_path, inductive):
     honest = run(tmp_path / "b", inductive, with_masks, dict(name="given"))
     turned = run(tmp_path / "c", inductive, turned_labels, dict(name="given"))
     same(honest, turned)
+    metrics = [{stage: r[2][stage]["metrics"] for stage in STAGES} for r in (honest, turned)]
     for stage in STAGES:
-        metrics = [r[2][stage]["metrics"] for r in (honest, turned)]
-        assert metrics[0]["val/accuracy"] == metrics[1]["val/accuracy"]
-        assert metrics[0]["test/accuracy"] != metrics[1]["test/accuracy"]
+        assert metrics[0][stage]["val/accuracy"] == metrics[1][stage]["val/accuracy"]
+    # One model can by chance be as often right with the turned labels.
+    assert any(metrics[0][stage]["test/accuracy"] != metrics[1][stage]["test/accuracy"] for stage in STAGES)
 
 
 def test_held_out_nodes_and_edges_reach_no_artefact(tmp_path):

@@ -116,12 +116,12 @@ class Comparison:
                 log.append((time.perf_counter() - start) * 1e3)
         del baseline, candidate, call
         detail = {"about": self.about, **agreement, "baseline_ms": times[0], "candidate_ms": times[1]}
-        medians = [statistics.median(log) for log in times]
-        rows = [self._row(setting, "time, ms", *medians, self.faster, detail)]
+        old, new = (statistics.median(log) for log in times)
+        rows = [self._row(setting, "time, ms", old, new, self.faster, detail)]
         setting.say(f"{self.name}: memory")
-        extra = [in_own_process(setting, self.name, side, EXACT).get("extra_mb") for side in ("baseline", "candidate")]
-        if None not in extra:
-            rows.append(self._row(setting, "extra memory, MB", *extra, self.smaller, {}))
+        old, new = (in_own_process(setting, self.name, side, EXACT)["extra_mb"] for side in ("baseline", "candidate"))
+        if old is not None and new is not None:
+            rows.append(self._row(setting, "extra memory, MB", old, new, self.smaller, {}))
         return rows
 
     def part(self, setting: Setting, part: str) -> dict[str, Any]:

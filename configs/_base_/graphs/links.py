@@ -7,6 +7,13 @@ _epochs = dict(max_epochs=100, val_interval=2)
 _selection = dict(patience=15)
 _predictor = dict(type="LinkPredictor", in_channels=128, hidden_channels=128, num_layers=2)
 _context = dict(hops=2, rw_step=3, ns_rate=1)
+_heuristic = dict(role="teacher", adapter=dict(inputs=["x", "pairs", "edge_index"]), store_outputs=False)
+
+
+def _score(heuristic):
+    return dict(type="HeuristicTeacher", heuristic=heuristic)
+
+
 
 stages = dict(
     teacher=dict(
@@ -45,5 +52,49 @@ stages = dict(
         train_dataloader=dict(context=_context),
         teachers=dict(teacher=dict(stage="teacher")),
         distillers=dict(llp=dict(type="LLP")),
+    ),
+    # EHDM: each heuristic teaches one MLP, then a gate learns which MLP to trust on which pair.
+    common_neighbors=dict(title="Common neighbours", **_heuristic, model=_score("common_neighbors")),
+    resource_allocation=dict(title="Resource allocation", **_heuristic, model=_score("resource_allocation")),
+    shortest_path=dict(title="Shortest path", **_heuristic, model=_score("capped_shortest_path")),
+    ehdm_common_neighbors=dict(
+        like="plain",
+        title="MLP, common neighbours",
+        method="EHDM",
+        role="distilled",
+        train_dataloader=dict(context=_context),
+        teachers=dict(heuristic=dict(stage="common_neighbors")),
+        distillers=dict(ehdm=dict(type="EHDM")),
+    ),
+    ehdm_resource_allocation=dict(
+        like="ehdm_common_neighbors",
+        title="MLP, resource allocation",
+        method="EHDM",
+        role="distilled",
+        teachers=dict(heuristic=dict(stage="resource_allocation")),
+    ),
+    ehdm_shortest_path=dict(
+        like="ehdm_common_neighbors",
+        title="MLP, shortest path",
+        method="EHDM",
+        role="distilled",
+        teachers=dict(heuristic=dict(stage="shortest_path")),
+    ),
+    ehdm=dict(
+        like="plain",
+        title="Three MLPs and a gate, EHDM",
+        method="EHDM",
+        role="distilled",
+        model=dict(
+            _delete_=True,
+            type="GatedEnsemble",
+            students=[
+                dict(stage="ehdm_common_neighbors"),
+                dict(stage="ehdm_resource_allocation"),
+                dict(stage="ehdm_shortest_path"),
+            ],
+            hidden_channels=64,
+            dropout=0.5,
+        ),
     ),
 )

@@ -5,7 +5,7 @@ seeds = [2022, 2023, 2024, 2025, 2026]
 
 _adam = dict(optimizer=dict(type="Adam", lr=0.01, weight_decay=5e-4))
 _epochs = dict(max_epochs=500, val_interval=1)
-_selection = dict(patience=50, ties="earliest")
+_selection = dict(patience=50, ties="latest")
 _teacher = dict(teacher=dict(stage="teacher"))
 
 stages = dict(

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from torch_geometric.data import Data
 from torch_geometric.io import read_planetoid_data
+from torch_geometric.io.planetoid import read_file
 
 from structkd.datasets.graphs.build import graph_data
 from structkd.datasets.graphs.files import damaged, require_file
@@ -42,7 +43,12 @@ def planetoid_graph(root: str | Path, name: str = "Cora", sparse: bool | None = 
         require_file(folder / f"ind.{name.lower()}.{part}", how)
     try:
         data = read_planetoid_data(str(folder), name)
+        known, tested, listed = (read_file(str(folder), name, part) for part in ("allx", "tx", "test.index"))
     except (pickle.UnpicklingError, EOFError, ValueError, IndexError, RuntimeError, AttributeError) as error:
         raise damaged(folder / f"ind.{name.lower()}.*", error, how) from error
+    if listed.unique().numel() != tested.size(0) or int(listed.min()) < known.size(0):
+        # The parser takes a list that was cut short for complete, and puts features to the wrong nodes.
+        ids = ValueError(f"{listed.unique().numel()} ids for {tested.size(0)} test nodes")
+        raise damaged(folder / f"ind.{name.lower()}.test.index", ids, how)
     masks = {key: data[key] for key in ("train_mask", "val_mask", "test_mask")}
     return graph_data(data.x, data.edge_index, data.y, str(folder), sparse, **masks)

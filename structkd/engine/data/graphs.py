@@ -112,7 +112,8 @@ class GraphTask(DataModule):
         for size in self.latency_batches:
             graphs = [self.graphs.graphs[i] for i in self.split.test[:size].tolist()]
             # Only what the model reads is put together: a graph-free student is spared the edges.
-            parts = [Data(**{name: graph[name] for name in adapter.inputs if name in graph}) for graph in graphs]
+            read = [name for name in adapter.inputs if name != "batch"]
+            parts = [Data(num_nodes=g.n_id.numel(), **{name: g[name] for name in read}) for g in graphs]
             inputs = [Batch.from_data_list(parts)[name] for name in adapter.inputs]
             fetch, compute = latency(partial(Batch.from_data_list, parts)), latency(partial(model, *inputs))
             results[str(size)] = {"fetch": fetch["median"], "compute": compute["median"]}

@@ -1,0 +1,3 @@
+_base_ = "../../_base_/graphs/digits.py"
+title = "FF-G2M on the digits graph"
+run = ["teacher", "plain", "ffg2m"]

@@ -1,0 +1,3 @@
+_base_ = "../../_base_/graphs/cora_cpf.py"
+title = "GLNN on Cora, protocol cpf"
+run = ["teacher", "plain", "glnn"]

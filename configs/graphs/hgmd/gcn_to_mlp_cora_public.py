@@ -1,0 +1,3 @@
+_base_ = "../../_base_/graphs/cora_public.py"
+title = "HGMD on Cora, protocol public"
+run = ["teacher", "plain", "hgmd"]

@@ -1,0 +1,3 @@
+_base_ = "../../_base_/graphs/digits.py"
+title = "VQGraph on the digits graph"
+run = ["plain", "tokenizer", "vqgraph"]

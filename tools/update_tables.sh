@@ -1,0 +1,37 @@
+#!/usr/bin/env bash
+# Write the tables of the config READMEs anew, from the results files kept in the repository. Trains nothing.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+python=python
+[ ! -x "${STRUCTKD_VENV:-.venv}/bin/python" ] || python=${STRUCTKD_VENV:-.venv}/bin/python
+results=configs/graphs/compare/results
+
+table() {  # FOLDER EXPERIMENT STAGE...: the table of some stages into the section of that name
+    local folder=$1 experiment=$2
+    shift 2
+    "$python" tools/report.py "$results/$experiment.json" --stages "$@" \
+        --markdown "configs/graphs/$folder/README.md" --section "$experiment"
+}
+
+table glnn cora_cpf teacher plain glnn
+table glnn citeseer_cpf teacher plain glnn
+table glnn cora_cpf_ind teacher plain glnn
+table glnn citeseer_cpf_ind teacher plain glnn
+table ff_g2m cora_public teacher plain glnn ffg2m ffg2m_low ffg2m_high
+table ff_g2m citeseer_public teacher plain glnn ffg2m ffg2m_low ffg2m_high
+table ff_g2m photo_public teacher plain glnn ffg2m ffg2m_low
+table ff_g2m cs_public teacher plain glnn ffg2m ffg2m_low
+table vqgraph cora_cpf plain glnn tokenizer vqgraph vqgraph_labels
+table vqgraph citeseer_cpf plain glnn tokenizer vqgraph vqgraph_labels
+table nosmog cora_cpf teacher plain glnn nosmog
+table nosmog citeseer_cpf teacher plain glnn nosmog
+table krd cora_public teacher plain glnn krd
+table krd citeseer_public teacher plain glnn krd
+table hgmd cora_public teacher plain glnn hgmd
+table hgmd citeseer_public teacher plain glnn hgmd
+table tined cora_cpf teacher plain glnn tined
+table tined citeseer_cpf teacher plain glnn tined
+for experiment in digits cora_cpf citeseer_cpf photo_cpf cora_cpf_ind citeseer_cpf_ind cora_public citeseer_public \
+    photo_public cs_public; do
+    "$python" tools/report.py "$results/$experiment.json" --markdown configs/graphs/compare/README.md --section "$experiment"
+done
