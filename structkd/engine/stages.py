@@ -30,9 +30,11 @@ from structkd.engine.schedules import weight
 from structkd.engine.task import Comparison, DistillTask
 from structkd.engine.teachers import LiveTeacher, Teacher
 from structkd.errors import CheckpointError, located, reason
+from structkd.evaluation.codes import analyze_codes
 from structkd.evaluation.efficiency import count_parameters
 from structkd.models import TINEDStudent, inject_
 from structkd.structure import Structure
+from structkd.visualization import plot_codes
 
 STUDENT_FORMAT = "structkd-student-1"
 logger = logging.getLogger("structkd")
@@ -296,7 +298,18 @@ class StageRun:
         """Run the selected model over everything observed and store what its adapter reads."""
         task.eval()
         parts = [task.val_structure(batch) for batch in self.data.observed_batches()]
-        TeacherCache(self.folder / "outputs").save(_concatenate(parts), self.data.observed_graph)
+        structure = _concatenate(parts)
+        TeacherCache(self.folder / "outputs").save(structure, self.data.observed_graph)
+        if {"codes", "codebook"} <= structure.provides:
+            self._analyze_codes(structure)
+
+    def _analyze_codes(self, structure: Structure) -> None:
+        """How evenly the codes are used, and what they say about the labels that training saw."""
+        labels = next(iter(self.data.observed_batches())).y
+        size = structure.codebook.size(0)
+        atomic_write_json(self.folder / "codes.json", analyze_codes(structure.codes, size, labels).to_dict())
+        (self.folder / "figures").mkdir(exist_ok=True)
+        plot_codes(structure.codes, size, self.folder / "figures" / "codes.png", labels)
 
     def outputs(self) -> Structure:
         """What `store_outputs` wrote; an error where it was computed from other data than are observed now."""

@@ -9,12 +9,6 @@ _predictor = dict(type="LinkPredictor", in_channels=128, hidden_channels=128, nu
 _context = dict(hops=2, rw_step=3, ns_rate=1)
 _heuristic = dict(role="teacher", adapter=dict(inputs=["x", "pairs", "edge_index"]), store_outputs=False)
 
-
-def _score(heuristic):
-    return dict(type="HeuristicTeacher", heuristic=heuristic)
-
-
-
 stages = dict(
     teacher=dict(
         title="SAGE",
@@ -54,9 +48,15 @@ stages = dict(
         distillers=dict(llp=dict(type="LLP")),
     ),
     # EHDM: each heuristic teaches one MLP, then a gate learns which MLP to trust on which pair.
-    common_neighbors=dict(title="Common neighbours", **_heuristic, model=_score("common_neighbors")),
-    resource_allocation=dict(title="Resource allocation", **_heuristic, model=_score("resource_allocation")),
-    shortest_path=dict(title="Shortest path", **_heuristic, model=_score("capped_shortest_path")),
+    common_neighbors=dict(
+        title="Common neighbours", model=dict(type="HeuristicTeacher", heuristic="common_neighbors"), **_heuristic
+    ),
+    resource_allocation=dict(
+        title="Resource allocation", model=dict(type="HeuristicTeacher", heuristic="resource_allocation"), **_heuristic
+    ),
+    shortest_path=dict(
+        title="Shortest path", model=dict(type="HeuristicTeacher", heuristic="capped_shortest_path"), **_heuristic
+    ),
     ehdm_common_neighbors=dict(
         like="plain",
         title="MLP, common neighbours",
