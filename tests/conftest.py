@@ -64,12 +64,13 @@ def command(tool, capsys, monkeypatch):
             code = stop.code
         return SimpleNamespace(code=code, **capsys.readouterr()._asdict())
 
-    yield run
-    close_log()
+    return run
 
 
-def close_log():
-    """The log of an experiment goes to streams that end with their test."""
+@pytest.fixture(autouse=True)
+def _log():
+    """Closes the log of an experiment, which goes to streams that end with their test."""
+    yield
     logger = logging.getLogger("structkd")
     for handler in list(logger.handlers):
         logger.removeHandler(handler)
@@ -136,5 +137,4 @@ def trained(tmp_path_factory):
     folder = tmp_path_factory.mktemp("trained")
     config, work_dir = write_tiny(folder), folder / "work"
     results = run_experiment(load_config(config), work_dir, [0], Switches())
-    close_log()
     return SimpleNamespace(config=config, work_dir=work_dir, results=results)

@@ -42,7 +42,9 @@ def write_markdown(runs: Sequence[Run], file: Path, section: str) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("work_dirs", nargs="+", type=Path, metavar="WORK_DIR", help="folder with a results.json, or such a file")
+    parser.add_argument(
+        "work_dirs", nargs="+", type=Path, metavar="WORK_DIR", help="folder with a results.json, or such a file"
+    )
     parser.add_argument("--out", type=Path, help="folder for the report (default: report/ in the first WORK_DIR)")
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="rewrite a table in this file instead")
     parser.add_argument("--section", metavar="NAME", help="which table of FILE")

@@ -19,12 +19,11 @@ table glnn cora_cpf_ind teacher plain glnn
 table glnn citeseer_cpf_ind teacher plain glnn
 table ff_g2m cora_public teacher plain glnn ffg2m ffg2m_low ffg2m_high
 table ff_g2m citeseer_public teacher plain glnn ffg2m ffg2m_low ffg2m_high
-table ff_g2m photo_public teacher plain glnn ffg2m ffg2m_low
-table ff_g2m cs_public teacher plain glnn ffg2m ffg2m_low
+table ff_g2m cs_public teacher plain glnn ffg2m
+table ff_g2m photo_cpf teacher plain glnn ffg2m
 table vqgraph cora_cpf plain glnn tokenizer vqgraph vqgraph_labels
 table vqgraph citeseer_cpf plain glnn tokenizer vqgraph vqgraph_labels
 table nosmog cora_cpf teacher plain glnn nosmog
-table nosmog citeseer_cpf teacher plain glnn nosmog
 table krd cora_public teacher plain glnn krd
 table krd citeseer_public teacher plain glnn krd
 table hgmd cora_public teacher plain glnn hgmd
@@ -32,6 +31,12 @@ table hgmd citeseer_public teacher plain glnn hgmd
 table tined cora_cpf teacher plain glnn tined
 table tined citeseer_cpf teacher plain glnn tined
 for experiment in digits cora_cpf citeseer_cpf photo_cpf cora_cpf_ind citeseer_cpf_ind cora_public citeseer_public \
-    photo_public cs_public; do
+    cs_public; do
     "$python" tools/report.py "$results/$experiment.json" --markdown configs/graphs/compare/README.md --section "$experiment"
 done
+"$python" tools/report.py "$results/digits.json" --markdown README.md --section digits
+overview=()
+for experiment in cora_cpf citeseer_cpf photo_cpf cora_cpf_ind citeseer_cpf_ind cora_public citeseer_public cs_public; do
+    overview+=("$results/$experiment.json")
+done
+"$python" tools/report.py "${overview[@]}" --stages teacher plain glnn ffg2m --markdown README.md --section overview

@@ -10,7 +10,8 @@ from torch_geometric.data import Data
 
 from structkd.adapters.base import Adapter
 from structkd.adapters.taps import check_taps, tapped
-from structkd.errors import DataError, WiringError
+from structkd.errors import ConfigError, DataError, WiringError
+from structkd.models.graphs.layerwise import inference
 from structkd.ops.loops import with_self_loops
 from structkd.structure import Structure
 
@@ -28,6 +29,9 @@ class GraphAdapter(Adapter):
         fields: names a model provides by returning a dict instead of a tensor (beside `logits`).
         self_loops: call the model with a loop added at every node, as the CPF protocol runs its teachers; the
             Structure keeps the edges as they are.
+        chunk: in evaluation, compute the logits layer by layer for all nodes in blocks of so many rows
+            (`structkd.models.inference`), for graphs whose whole forward pass does not fit in memory. Needs the
+            inputs `("x", "edge_index")` and no taps.
         expose_input: also provide `input`, the features the model was given [N, F], and `replay`, which runs
             the model on other features (needed by NOSMOG and KRD).
 
@@ -43,12 +47,19 @@ class GraphAdapter(Adapter):
         fields: Sequence[str] = (),
         expose_input: bool = False,
         self_loops: bool = False,
+        chunk: int | None = None,
     ) -> None:
         self.inputs = tuple(inputs)
         self.taps = dict(taps or {})
         self.fields = tuple(fields)
         self.expose_input = expose_input
         self.self_loops = self_loops
+        self.chunk = chunk
+        if chunk is not None and (self.taps or self.fields or self.inputs != ("x", "edge_index")):
+            raise ConfigError(
+                f"chunk={chunk} asks for layer-wise inference, which takes the inputs x and edge_index and gives the "
+                f"logits alone; got inputs={self.inputs}, taps={self.taps}, fields={self.fields}."
+            )
         exposed = {"input"} if expose_input else set()
         self.provides = frozenset({"logits", *GRAPH_FIELDS, *self.taps, *self.fields, *exposed})
 
@@ -72,7 +83,9 @@ class GraphAdapter(Adapter):
         return value
 
     def _run(self, model: nn.Module | Callable[..., Any], data: Data, args: list[Any]) -> Structure:
-        if isinstance(model, nn.Module):
+        if self.chunk is not None and isinstance(model, nn.Module) and not model.training:
+            output, tap_outputs = inference(model, *args, chunk=self.chunk), {}
+        elif isinstance(model, nn.Module):
             with tapped(model, self.taps) as tap_outputs:
                 output = model(*args)
         else:

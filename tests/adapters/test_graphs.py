@@ -5,7 +5,8 @@ from torch_geometric.data import Data
 
 from structkd.adapters import GraphAdapter
 from structkd.adapters.taps import tapped
-from structkd.errors import DataError, WiringError
+from structkd.errors import ConfigError, DataError, WiringError
+from structkd.models import GCN
 
 
 @pytest.fixture
@@ -81,3 +82,13 @@ def test_self_loops_reach_the_model_and_not_the_structure(data):
     assert seen[0].tolist() == [[0, 1, 0, 1, 2, 3], [1, 2, 0, 1, 2, 3]]
     assert seen[1] is seen[0]
     assert torch.equal(structure.edge_index, data.edge_index)
+
+
+def test_layerwise_evaluation_gives_the_same_logits(data):
+    model = GCN(in_channels=3, hidden_channels=5, out_channels=2).eval()
+    whole, blocks = (GraphAdapter(chunk=chunk)(model, data).logits for chunk in (None, 2))
+    torch.testing.assert_close(blocks, whole)
+    assert not blocks.requires_grad
+    assert GraphAdapter(chunk=2)(model.train(), data).logits.requires_grad
+    with pytest.raises(ConfigError, match="the logits alone"):
+        GraphAdapter(chunk=2, taps={"x": "acts.0"})

@@ -4,11 +4,26 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
+from torch_geometric.data import Data
 
+from structkd.datasets import GraphSet
 from structkd.engine import Switches, load_config, run_experiment
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 RUNNABLE = sorted(path for path in CONFIGS.rglob("*.py") if "_base_" not in path.parts)
+
+
+def small_graphs():
+    """Paths of 4 to 8 nodes with 3 features, in 10 classes."""
+    generator = torch.Generator().manual_seed(0)
+    graphs = []
+    for number in range(100):
+        nodes = 4 + number % 5
+        path = torch.stack([torch.arange(nodes - 1), torch.arange(1, nodes)])
+        x = torch.rand(nodes, 3, generator=generator)
+        graphs.append(Data(x=x, edge_index=torch.cat([path, path.flip(0)], 1), y=torch.tensor([number % 10])))
+    return GraphSet(graphs)
 
 
 def shrink(config):
@@ -21,13 +36,16 @@ def shrink(config):
     elif data.type == "LinkTask":
         data.dataset = dict(type="synthetic_graph", num_nodes=90, num_edges=480, num_features=12, num_classes=3, seed=0)
     elif data.type == "GraphTask":
+        data.dataset = dict(type=small_graphs)
         data.protocol = dict(name="planetoid_random", train_per_class=3, num_val=20, num_test=20)
+    if data.get("positions"):
+        data.positions.update(walks_per_node=1, walk_length=5)
     data.latency_batches = [4]
     for stage in config.stages.values():
         if "train_cfg" in stage:
             stage.train_cfg.max_epochs = 2
-        if "num_clusters" in stage.model:
-            stage.model.num_clusters = 4
+        if "num_codes" in stage.model:
+            stage.model.num_codes = 16
 
 
 @pytest.mark.parametrize("path", RUNNABLE, ids=lambda path: str(path.relative_to(CONFIGS)))

@@ -5,7 +5,8 @@ import json
 import pytest
 import torch
 
-from structkd.engine import load_config, load_student, test_student as evaluate_student
+from structkd.engine import load_config, load_student
+from structkd.engine import test_student as evaluate_student
 from structkd.models import GCN, MLP
 
 

@@ -19,7 +19,7 @@ from structkd.engine.objectives import Classification
 from structkd.engine.registry import check_arguments
 from structkd.engine.teachers import StoredTeacher, Teacher
 from structkd.evaluation.efficiency import node_latency
-from structkd.models import FileTeacher
+from structkd.models import FileTeacher, graph_augment
 
 
 class NodeTask(DataModule):
@@ -32,6 +32,8 @@ class NodeTask(DataModule):
         transforms: names of feature transforms: "row_normalize".
         positions: arguments of `structkd.datasets.node_positions` (DeepWalk vectors of the observed graph, which a
             held-out node takes from its neighbours); batches then carry `positions` [N, dim]. Needed by NOSMOG.
+        augment_hops: propagate the features so many times (`structkd.models.graph_augment`); batches then carry
+            `augmented` [N, F], what a GA-MLP reads. Observed nodes see the observed graph only.
         latency_batches: batch sizes for inference latency; empty skips the measurement.
         hops: neighbourhood a GNN needs for one prediction, for its latency.
     """
@@ -42,6 +44,7 @@ class NodeTask(DataModule):
         protocol: Mapping[str, Any],
         transforms: Sequence[str] = (),
         positions: Mapping[str, Any] | None = None,
+        augment_hops: int | None = None,
         latency_batches: Sequence[int] = (128,),
         hops: int = 2,
     ) -> None:
@@ -50,7 +53,7 @@ class NodeTask(DataModule):
         self.inductive = bool(self.options.get("inductive", False))
         self.protocol = f"{self.protocol_name}, {'inductive' if self.inductive else 'transductive'}"
         self.primary_metric = "prod/accuracy" if self.inductive else "test/accuracy"
-        self.position_options = positions
+        self.position_options, self.augment_hops = positions, augment_hops
         check_arguments(deepwalk, positions or {}, "data.positions")
         self.latency_batches, self.hops = tuple(latency_batches), hops
         self.nodes: NodeData
@@ -62,6 +65,9 @@ class NodeTask(DataModule):
             vectors = node_positions(self.nodes, **{"seed": seed, **self.position_options})
             self.nodes.graph.positions = vectors
             self.nodes.observed.positions = vectors[self.nodes.observed.n_id]
+        if self.augment_hops is not None:
+            for graph in (self.nodes.graph, self.nodes.observed):
+                graph.augmented = graph_augment(graph.x, graph.edge_index, self.augment_hops)
 
     @property
     def facts(self) -> dict[str, Any]:
