@@ -162,6 +162,13 @@ def test_a_mistake_in_the_last_stage_is_found_before_the_first_one_trains(train_
     assert not (tmp_path / "work" / SEED_0).exists()
 
 
+def test_a_refused_run_leaves_the_results_of_another_alone(refused, trained, tmp_path):
+    shutil.copytree(trained.work_dir, tmp_path / "work")
+    option = "stages.glnn.distillers.kd.tua=3"
+    refused(["tua"], "train", trained.config, "--work-dir", tmp_path / "work", "--cfg-options", option)
+    assert len(list((tmp_path / "work" / SEED_0).glob("*/result.json"))) == 3
+
+
 # -- the data ------------------------------------------------------------------------------------------------------
 
 

@@ -48,4 +48,4 @@ def test_every_result_section_is_filled():
         text = file.read_text(encoding="utf-8")
         for name in set(re.findall(r"<!-- results:(\S+) -->", text)):
             _, content, _ = text.split(f"<!-- results:{name} -->")
-            assert "|" in content, f"{file.relative_to(ROOT)} has an empty table '{name}'"
+            assert len(content.strip()) > 100, f"{file.relative_to(ROOT)} has an empty table '{name}'"

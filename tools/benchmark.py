@@ -3,6 +3,7 @@
 python tools/benchmark.py graphs
 python tools/benchmark.py graphs --size products --json products.json
 python tools/benchmark.py graphs --only "high-frequency loss" --repeats 9
+python tools/benchmark.py graphs --load products.json --markdown README.md --section benchmark
 
 Times are medians; baseline and candidate take turns, so that both see the machine in the same state. Extra memory is
 the rise of a process's peak resident memory in its first call, measured in a fresh process for each side.
@@ -31,13 +32,38 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--repeats", type=int, default=5, help="timed calls of each side (default: 5)")
     parser.add_argument("--only", nargs="+", metavar="NAME", help="run these benchmarks only")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write everything measured to this file")
+    parser.add_argument("--load", type=Path, metavar="FILE", help="show what a --json FILE holds; nothing is measured")
+    parser.add_argument("--markdown", type=Path, metavar="FILE", help="also write the table into this file")
+    parser.add_argument("--section", metavar="NAME", help="between its two lines <!-- results:NAME -->")
     parser.add_argument("--part", nargs=2, help=argparse.SUPPRESS)  # what in_own_process asks of a fresh process
     options = parser.parse_args(arguments)
     if min(options.threads, options.repeats) < 1:
         parser.error("--threads and --repeats must be at least 1")
     if options.json and not options.json.resolve().parent.is_dir():
         parser.error(f"there is no folder {options.json.parent} to write {options.json.name} to")
+    if (options.markdown is None) != (options.section is None):
+        parser.error("--markdown and --section belong together")
     return options
+
+
+def show(result: dict, options: argparse.Namespace, sizes: dict[str, str]) -> None:
+    """Print the table of a result, and write it where `--markdown` says."""
+    from benchmarks.harness import Row, table
+
+    where = result["machine"]
+    heading = (
+        f"{result['suite']}, {result['size']}: {sizes[result['size']]}\n"
+        f"{where['processor']}, {where['threads']} threads, torch {where['versions']['torch']}"
+    )
+    text = f"{heading}\n\n{table([Row(**row) for row in result['rows']])}"
+    print(text)
+    if options.markdown:
+        from structkd.engine.files import atomic_write_text
+        from structkd.visualization.tables import replace_section
+
+        page = options.markdown.read_text(encoding="utf-8")
+        block = f"```text\n{text}\n```"
+        atomic_write_text(options.markdown, replace_section(page, options.section, block, str(options.markdown)))
 
 
 def machine(threads: int) -> dict:
@@ -74,7 +100,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     import torch
 
     torch.set_num_threads(options.threads)
-    from benchmarks.harness import Setting, table
+    from benchmarks.harness import Setting
 
     start = time.time()
 
@@ -82,6 +108,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"[{time.time() - start:6.1f} s] {text}", file=sys.stderr, flush=True)
 
     suite = importlib.import_module(f"benchmarks.{options.suite}")
+    if options.load:
+        show(json.loads(options.load.read_text(encoding="utf-8")), options, suite.SIZES)
+        return 0
     size = options.size or list(suite.SIZES)[1]
     if size not in suite.SIZES:
         sizes = "; ".join(map(": ".join, suite.SIZES.items()))
@@ -101,18 +130,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.only is None or name in options.only:
             say(f"benchmark {i + 1} of {len(chosen)}: {name}")
             rows += benchmark.measure(setting)
-    where = machine(options.threads)
-    print(f"{options.suite}, {size}: {suite.SIZES[size]}")
-    print(f"{where['processor']}, {options.threads} threads, torch {where['versions']['torch']}\n")
-    print(table(rows))
+    result = {
+        "suite": options.suite,
+        "size": size,
+        "repeats": options.repeats,
+        "machine": machine(options.threads),
+        "rows": [row.plain() for row in rows],
+    }
+    show(result, options, suite.SIZES)
     if options.json:
-        result = {
-            "suite": options.suite,
-            "size": size,
-            "repeats": options.repeats,
-            "machine": where,
-            "rows": [row.plain() for row in rows],
-        }
         options.json.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
     return 0
 

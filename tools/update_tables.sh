@@ -40,3 +40,5 @@ for experiment in cora_cpf citeseer_cpf photo_cpf cora_cpf_ind citeseer_cpf_ind 
     overview+=("$results/$experiment.json")
 done
 "$python" tools/report.py "${overview[@]}" --stages teacher plain glnn ffg2m --markdown README.md --section overview
+"$python" tools/benchmark.py graphs --load tools/benchmarks/results/graphs_arxiv_cpu.json --markdown README.md \
+    --section benchmark

@@ -53,10 +53,6 @@ def run_experiment(config: Config, work_dir: Path, seeds: Sequence[int], switche
         folder = work_dir / f"seed_{seed}"
         return {name: kind(name, stage, data, seed, folder, config) for name, stage in config.stages.items()}
 
-    if is_main_process() and not switches.resume:
-        for seed in seeds:
-            for stage in stages(seed).values():
-                stage.forget()
     runs: dict[int, dict[str, Any]] = {}
     results: dict[str, Any] = {}
     for position, seed in enumerate(seeds, 1):
@@ -66,6 +62,9 @@ def run_experiment(config: Config, work_dir: Path, seeds: Sequence[int], switche
         if position == 1:
             for rehearsal in stages(seed, Rehearsal).values():
                 rehearsal.check(switches)
+            if is_main_process() and not switches.resume:
+                for stage in (stage for each in seeds for stage in stages(each).values()):
+                    stage.forget()
         runs[seed] = {name: stage.run(switches) for name, stage in stages(seed).items()}
         results = collect(config, runs, config.get("title", name), data.protocol, data.primary_metric)
         if is_main_process():

@@ -8,11 +8,10 @@ import sys
 import time
 from pathlib import Path
 
-import pytest
 import torch
 
 REPO = Path(__file__).parents[2]
-CONFIG = "configs/graphs/compare/gnn_to_mlp_digits.py"
+CONFIG = str(REPO / "configs/graphs/compare/gnn_to_mlp_digits.py")
 #: Mini-batches and dropout, so that the loader's order and the random generators both matter.
 OPTIONS = [
     "run=teacher,plain,ffg2m",
@@ -26,27 +25,24 @@ OPTIONS = [
 ]
 
 
-def command(work_dir, *more):
-    return [
-        sys.executable, "tools/train.py", CONFIG, "--work-dir", str(work_dir), "--seeds", "3",
-        "--cfg-options", *OPTIONS, *more,
-    ]  # fmt: skip
+def arguments(work_dir, *more):
+    return [CONFIG, "--work-dir", str(work_dir), "--seeds", "3", *more, "--cfg-options", *OPTIONS]
 
 
-def weights(work_dir, stage="ffg2m"):
-    return torch.load(work_dir / "seed_3" / stage / "student.pth", weights_only=True)["state_dict"]
+def weights(work_dir):
+    return torch.load(work_dir / "seed_3" / "ffg2m" / "student.pth", weights_only=True)["state_dict"]
 
 
-@pytest.fixture(scope="module")
-def unbroken(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("unbroken")
-    subprocess.run(command(folder), cwd=REPO, check=True, capture_output=True, text=True)
-    return folder
+def test_killed_run_resumes_to_the_same_weights(command, tmp_path):
+    unbroken, broken = tmp_path / "unbroken", tmp_path / "broken"
+    assert command("train", *arguments(unbroken)).code == 0
 
-
-def test_killed_run_resumes_to_the_same_weights(tmp_path, unbroken):
-    process = subprocess.Popen(command(tmp_path), cwd=REPO, stdout=subprocess.DEVNULL, start_new_session=True)
-    checkpoint = tmp_path / "seed_3" / "ffg2m" / "last.pth"
+    process = subprocess.Popen(
+        [sys.executable, "tools/train.py", *arguments(broken)],
+        cwd=REPO, stdout=subprocess.DEVNULL, start_new_session=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"},  # as here: sums depend on it
+    )  # fmt: skip
+    checkpoint = broken / "seed_3" / "ffg2m" / "last.pth"
     deadline = time.monotonic() + 240
     while not checkpoint.exists() and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.02)
@@ -57,21 +53,11 @@ def test_killed_run_resumes_to_the_same_weights(tmp_path, unbroken):
     stopped_at = torch.load(checkpoint, weights_only=True)["meta"]["epoch"]
     assert 0 < stopped_at < 40
 
-    command_line = command(tmp_path)
-    command_line.insert(command_line.index("--cfg-options"), "--resume")
-    done = subprocess.run(command_line, cwd=REPO, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert "teacher  already complete, skipped" in done.stdout
+    done = command("train", *arguments(broken, "--resume"))
+    assert done.code == 0, done.err
+    assert "teacher  already complete, skipped" in done.out
     expected = weights(unbroken)
-    for key, value in weights(tmp_path).items():
+    for key, value in weights(broken).items():
         assert torch.equal(value, expected[key]), key
-    ours, theirs = ((folder / "seed_3/ffg2m/scalars.jsonl").read_text() for folder in (tmp_path, unbroken))
+    ours, theirs = ((folder / "seed_3/ffg2m/scalars.jsonl").read_text() for folder in (broken, unbroken))
     assert [json.loads(line) for line in ours.splitlines()] == [json.loads(line) for line in theirs.splitlines()]
-
-
-def test_resume_refuses_another_config(unbroken):
-    command_line = command(unbroken, "stages.plain.optim_wrapper.optimizer.lr=0.5")
-    command_line.insert(command_line.index("--cfg-options"), "--resume")
-    done = subprocess.run(command_line, cwd=REPO, capture_output=True, text=True)
-    assert done.returncode == 2
-    assert "belongs to another config of stage 'plain'" in done.stderr

@@ -56,6 +56,12 @@ def test_planetoid_missing_or_cut_short(tmp_path, one_paragraph):
     with pytest.raises(DataError) as error:
         planetoid_graph(tmp_path)
     one_paragraph(error, "ind.cora", "cut short")
+    (folder / "ind.cora.allx").write_bytes(whole)
+    for listed in ("503\n", "503\n50", "503\n503\n"):  # PyG's parser takes the first two for a complete list
+        (folder / "ind.cora.test.index").write_text(listed)
+        with pytest.raises(DataError) as error:
+            planetoid_graph(tmp_path)
+        one_paragraph(error, "ind.cora.test.index", "2 test nodes", "cut short")
     with pytest.raises(ConfigError, match="CiteSeer"):
         planetoid_graph(tmp_path, "Citeseer")
 
