@@ -44,6 +44,8 @@ def write_program(model: nn.Module, inputs: Inputs, names: list[str], outputs: l
 
 
 def write_onnx(model: nn.Module, inputs: Inputs, names: list[str], outputs: list[str], path: Path) -> Run:
+    # Values of a graph have one name each: an output called like an input (the embeddings `x`) becomes `x_out`.
+    values = [f"{name}_out" if name in names else name for name in outputs]
     with _tracing(model, "torch.onnx.export"):
         program = torch.onnx.export(
             model,
@@ -51,7 +53,7 @@ def write_onnx(model: nn.Module, inputs: Inputs, names: list[str], outputs: list
             dynamo=True,
             dynamic_shapes=_dynamic_shapes(inputs),
             input_names=names,
-            output_names=outputs,
+            output_names=values,
             verbose=False,
         )
     if program is None:
@@ -64,7 +66,7 @@ def write_onnx(model: nn.Module, inputs: Inputs, names: list[str], outputs: list
 
     def run(case: Inputs) -> Outputs:
         feed = {name: tensor.numpy() for name, tensor in zip(names, case)}
-        return dict(zip(outputs, map(torch.from_numpy, session.run(outputs, feed))))
+        return dict(zip(outputs, map(torch.from_numpy, session.run(values, feed))))
 
     return run
 
