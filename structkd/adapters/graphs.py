@@ -84,7 +84,8 @@ class GraphAdapter(Adapter):
 
     def _run(self, model: nn.Module | Callable[..., Any], data: Data, args: list[Any]) -> Structure:
         if self.chunk is not None and isinstance(model, nn.Module) and not model.training:
-            output, tap_outputs = inference(model, *args, chunk=self.chunk), {}
+            x, edge_index = args
+            output, tap_outputs = inference(model, x, edge_index, self.chunk), {}
         elif isinstance(model, nn.Module):
             with tapped(model, self.taps) as tap_outputs:
                 output = model(*args)

@@ -30,6 +30,19 @@ def test_one_process_joins_nobody():
 @pytest.mark.parametrize("launcher", LAUNCHERS)
 def test_each_launcher_tells_a_process_who_it_is(environment, launcher):
     rank, size, local = LAUNCHERS[launcher]
+    joined = []
+    environment.setattr(dist, "init_process_group", joined.append)
+    for name, value in ((rank, "3"), (size, "4"), (local, "1"), ("MASTER_ADDR", "node0")):
+        environment.setenv(name, value)
+    join_processes(launcher)
+    assert joined == ["gloo"]
+    assert [os.environ[name] for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK")] == ["3", "4", "1"]
+    assert os.environ["MASTER_PORT"] == "29500"
+
+
+@pytest.mark.parametrize("launcher", LAUNCHERS)
+def test_processes_join_over_gloo(environment, launcher):
+    rank, size, local = LAUNCHERS[launcher]
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -44,7 +57,6 @@ def test_each_launcher_tells_a_process_who_it_is(environment, launcher):
     join_processes(launcher)
     assert dist.get_backend() == "gloo"
     assert (dist.get_rank(), dist.get_world_size()) == (0, 1)
-    assert [os.environ[name] for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK")] == ["0", "1", "0"]
     join_processes(launcher)  # a second call finds itself joined
 
 

@@ -112,6 +112,13 @@ def test_a_momentum_teacher_follows_and_goes_on_from_a_checkpoint(run, tmp_path,
     assert (resumed / "seed_0/glnn/scalars.jsonl").read_text().splitlines() == lines
 
 
+def test_a_momentum_teacher_without_memory_is_the_student_of_the_last_step(run):
+    work_dir = run(dict(ema=MOMENTUM["ema"] | dict(momentum=0.0)))
+    checkpoint = torch.load(work_dir / "seed_0/glnn/last.pth", weights_only=True)
+    last = {name.removeprefix("student."): value for name, value in checkpoint["state_dict"].items()}
+    same_weights(checkpoint["teachers"]["ema"], last)
+
+
 def test_a_stage_may_start_from_an_earlier_one(run, trained):
     work_dir = run(dict(t=dict(stage="teacher")), init_from="plain", train_cfg=dict(max_epochs=0))
     same_weights(student(work_dir), student(work_dir, "plain"))

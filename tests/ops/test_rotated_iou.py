@@ -1,10 +1,10 @@
 import math
+import sys
 
 import pytest
 import torch
 
 from structkd.errors import DataError
-from structkd.ops import rotated_iou as module
 from structkd.ops.rotated_iou import iou_3d, near_pairs, rotated_intersection, rotated_iou
 
 PI = math.pi
@@ -95,8 +95,8 @@ def test_matrix_is_all_aligned_pairs_in_any_block(generator, monkeypatch):
     a, b = random_boxes(23, generator, spread=20), random_boxes(31, generator, spread=20)
     expected = rotated_iou(a.repeat_interleave(31, 0), b.repeat(23, 1), aligned=True).view(23, 31)
     assert torch.equal(rotated_iou(a, b), expected)
-    monkeypatch.setattr(module, "BLOCK", 64)
-    monkeypatch.setattr(module, "CHUNK", {"cpu": 5, "cuda": 5})
+    monkeypatch.setattr(sys.modules["structkd.ops.rotated_iou"], "BLOCK", 64)
+    monkeypatch.setattr(sys.modules["structkd.ops.rotated_iou"], "CHUNK", {"cpu": 5, "cuda": 5})
     assert torch.equal(rotated_iou(a, b), expected)
     assert (expected > 0).any() and (expected == 0).any()
 

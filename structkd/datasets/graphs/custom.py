@@ -92,8 +92,8 @@ def _read(path: Path) -> tuple[dict[str, Any], str]:
 def _read_pt(path: Path) -> dict[str, Any]:
     try:
         # Anything but tensors, containers and these classes of PyG is refused instead of executed.
-        torch.serialization.add_safe_globals([Data, DataEdgeAttr, DataTensorAttr, GlobalStorage])
-        data = torch.load(path, map_location="cpu", weights_only=True)
+        with torch.serialization.safe_globals([Data, DataEdgeAttr, DataTensorAttr, GlobalStorage]):
+            data = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         found = re.search(r"Unsupported \w+:? .*?(?= was |\.|$)", str(error))
         reason = ValueError(found.group() if found else "no pickled tensors")
