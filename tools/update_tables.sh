@@ -42,3 +42,10 @@ done
 "$python" tools/report.py "${overview[@]}" --stages teacher plain glnn ffg2m --markdown README.md --section overview
 "$python" tools/benchmark.py graphs --load tools/benchmarks/results/graphs_arxiv_cpu.json --markdown README.md \
     --section benchmark
+own() {  # FOLDER CONFIG SECTION: the table of a method that keeps its results in its own folder
+    "$python" tools/report.py "configs/graphs/$1/results/$2.json" --markdown "configs/graphs/$1/README.md" --section "$3"
+}
+own llp sage_to_mlp_cora cora
+own llp sage_to_mlp_digits digits
+own ehdm heuristics_to_mlp_cora cora
+own mugsi gin_to_mlp_digit_graphs digit_graphs

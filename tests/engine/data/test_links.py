@@ -10,6 +10,7 @@ from mmengine.config import Config
 from structkd.datasets import synthetic_graph
 from structkd.engine import Switches, load_config, run_experiment
 from structkd.engine.data import LinkTask
+from structkd.engine.export import export_student
 from structkd.engine.stages import StageRun
 from structkd.errors import CheckpointError, ConfigError
 
@@ -226,6 +227,15 @@ def test_every_stage_end_to_end(tmp_path):
     student = torch.load(tmp_path / "seed_0/llp/student.pth")["state_dict"]
     for key, value in student.items():
         assert torch.equal(gate[f"students.0.{key}"], value)
+
+
+def test_a_link_student_exports_with_free_numbers_of_nodes_and_pairs(tmp_path):
+    data = task()
+    student = StageRun("plain", PLAIN, data, 0, tmp_path, Config(dict(stages=STAGES))).build_model()
+    example = data.example()
+    card = export_student(student, (example.x, example.pairs), tmp_path)
+    assert all(written["ok"] for written in card["formats"].values())
+    assert card["inputs"]["x"]["shape"] == ["elements", 10] and card["inputs"]["pairs"]["shape"] == [2, "edges"]
 
 
 def write(path, **stages):
