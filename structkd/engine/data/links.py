@@ -21,7 +21,7 @@ from structkd.engine.objectives import LinkPrediction
 from structkd.engine.registry import check_arguments
 from structkd.engine.teachers import EmbeddedPairs, LiveTeacher, Teacher
 from structkd.evaluation.efficiency import node_latency
-from structkd.models import LinkModel
+from structkd.models import HeuristicTeacher, LinkModel
 
 
 class LinkTask(DataModule):
@@ -116,7 +116,7 @@ class LinkTask(DataModule):
         return Data(**observed.to_dict(), pairs=torch.stack([rows, rows.flip(0)]))
 
     def latency(self, model: nn.Module, adapter: GraphAdapter) -> dict[str, Any]:
-        if not isinstance(model, LinkModel):  # how far a heuristic looks is not `hops`
+        if isinstance(model, HeuristicTeacher):  # how far it looks is not `hops`
             return {}
         graph, hops = self.links.graph, self.hops if "edge_index" in adapter.inputs else 0
         sizes = [pairs for pairs in self.latency_batches if 2 * pairs <= graph.n_id.numel()]

@@ -217,6 +217,7 @@ def test_every_stage_end_to_end(tmp_path):
         for metric in ("hits@10", "hits@20", "hits@50", "mrr", "auc"):
             assert 0 <= stage["metrics"][f"test/{metric}"]["mean"] <= 1
     assert set(results["stages"]["teacher"]["latency_ms"]) == {"4"}
+    assert set(results["stages"]["ehdm"]["latency_ms"]) == {"4"}
     assert results["stages"]["shared"]["latency_ms"] == {}
     assert results["paired"]["llp"]["teacher"]["test/hits@20"]["values"]
     assert results["stages"]["ehdm_shared"]["teacher"] == "shared"
