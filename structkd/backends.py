@@ -11,6 +11,7 @@ backend that cannot run is an error with its reasons, never a silent second choi
 
 from __future__ import annotations
 
+import ctypes
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -47,6 +48,31 @@ def version(package: str) -> str | None:
 @cache
 def _owners() -> dict[str, list[str]]:
     return dict(metadata.packages_distributions())
+
+
+def import_open3d() -> Any:
+    """The open3d module.
+
+    Its library asks for the system's libusb, which servers and containers often lack; the one that the package
+    `libusb-package` brings is loaded then. (open3d reads cameras with it, we never do.)
+
+    Raises:
+        ConfigError: open3d is not installed or does not load, with what to do about it.
+    """
+    try:
+        import open3d
+    except ImportError as first:
+        try:
+            import libusb_package
+
+            ctypes.CDLL(str(libusb_package.get_library_path()), mode=ctypes.RTLD_GLOBAL)
+            import open3d
+        except (ImportError, OSError) as second:
+            raise ConfigError(
+                f"open3d does not load ({first}; {second}). Install it: pip install 'structkd[points]'. Where a system "
+                "library is missing, on Debian and Ubuntu: apt install libusb-1.0-0 libgl1 libegl1 libx11-6 libgomp1."
+            ) from second
+    return open3d
 
 
 def devices() -> list[str]:

@@ -138,3 +138,57 @@ def trained(tmp_path_factory):
     config, work_dir = write_tiny(folder), folder / "work"
     results = run_experiment(load_config(config), work_dir, [0], Switches())
     return SimpleNamespace(config=config, work_dir=work_dir, results=results)
+
+
+def write_kitti(root, frames=6):
+    """A folder in KITTI's layout with a car and a pedestrian in each frame: boxes full of points on a flat ground.
+
+    Splits: train and val, half of the frames each.
+    """
+    import numpy as np
+
+    from structkd.datasets.points.boxes import boxes_to_camera, image_boxes
+    from structkd.datasets.points.kitti_files import read_calibration, write_objects
+    from structkd.evaluation.kitti import KittiObjects
+
+    for name in ("velodyne", "label_2", "calib"):
+        (root / "training" / name).mkdir(parents=True)
+    (root / "ImageSets").mkdir()
+    projection = "721.5377 0 609.5593 44.85728 0 721.5377 172.854 0.2163791 0 0 1 0.002745884"
+    calibration = f"P2: {projection}\nR0_rect: 1 0 0 0 1 0 0 0 1\nTr_velo_to_cam: 0 -1 0 0 0 0 -1 -0.08 1 0 0 -0.27\n"
+    ids = [f"{number:06d}" for number in range(frames)]
+    for split, part in (("train", ids[: frames // 2]), ("val", ids[frames // 2 :])):
+        (root / "ImageSets" / f"{split}.txt").write_text("".join(f"{i}\n" for i in part))
+    rng = np.random.default_rng(0)
+    for frame_id in ids:
+        boxes = np.array(
+            [
+                [rng.uniform(8, 14), rng.uniform(-3, 0), -1.7, 3.9, 1.6, 1.5, rng.uniform(-0.3, 0.3)],
+                [rng.uniform(8, 14), rng.uniform(2, 4), -1.7, 0.8, 0.6, 1.7, rng.uniform(-3, 3)],
+            ]
+        )
+        ground = np.stack([rng.uniform(4, 20, 600), rng.uniform(-6, 6, 600), np.full(600, -1.7)], 1)
+        parts = [ground]
+        for x, y, z, length, width, height, yaw in boxes:
+            along, across, up = (rng.uniform(-0.5, 0.5, (3, 150)).T * (length, width, height)).T
+            cos, sin = np.cos(yaw), np.sin(yaw)
+            parts.append(
+                np.stack([x + along * cos - across * sin, y + along * sin + across * cos, z + height / 2 + up], 1)
+            )
+        points = np.concatenate(parts)
+        points = np.concatenate([points, rng.uniform(0, 0.9, (len(points), 1))], 1).astype("<f4")
+        (root / "training" / "velodyne" / f"{frame_id}.bin").write_bytes(points.tobytes())
+        path = root / "training" / "calib" / f"{frame_id}.txt"
+        path.write_text(calibration)
+        calib = read_calibration(path)
+        camera = boxes_to_camera(boxes, calib.lidar_to_camera)
+        rectangles, _ = image_boxes(camera, calib.projection, (1242, 375))
+        objects = KittiObjects.from_boxes(["Car", "Pedestrian"], camera, rectangles, truncated=0.0, occluded=0)
+        write_objects(root / "training" / "label_2" / f"{frame_id}.txt", objects)
+    return root
+
+
+@pytest.fixture(scope="session")
+def tiny_kitti(tmp_path_factory):
+    """Six small frames in KITTI's layout: see `write_kitti`. Never write into it."""
+    return write_kitti(tmp_path_factory.mktemp("kitti"))

@@ -23,10 +23,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--stage", help="stage the checkpoint belongs to (default: what the file says)")
     parser.add_argument("--seed", type=int, help="seed of the split (default: what the file says)")
     parser.add_argument("--cfg-options", nargs="+", action=Options, default={})
+    parser.add_argument("--out", help="also write the predictions into this folder (detectors: KITTI's result files)")
     parser.add_argument("--json", help="also write the result to this file")
     args = parser.parse_args(arguments)
     try:
-        result = test_student(load_config(args.config, args.cfg_options), args.checkpoint, args.stage, args.seed)
+        config = load_config(args.config, args.cfg_options)
+        result = test_student(config, args.checkpoint, args.stage, args.seed, args.out)
     except StructkdError as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         return 2

@@ -2,5 +2,6 @@
 
 from structkd.adapters.base import Adapter
 from structkd.adapters.graphs import GraphAdapter
+from structkd.adapters.points import DetectorAdapter
 
-__all__ = ["Adapter", "GraphAdapter"]
+__all__ = ["Adapter", "DetectorAdapter", "GraphAdapter"]

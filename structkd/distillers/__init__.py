@@ -1,7 +1,11 @@
 """Distillers compare a student's Structure with a teacher's; each is one paper in one file."""
 
 from structkd.distillers.base import Distiller
+from structkd.distillers.features import *  # noqa: F403
+from structkd.distillers.features import __all__ as _features
 from structkd.distillers.graphs import *  # noqa: F403
 from structkd.distillers.graphs import __all__ as _graphs
+from structkd.distillers.points import *  # noqa: F403
+from structkd.distillers.points import __all__ as _points
 
-__all__ = ["Distiller", *_graphs]
+__all__ = ["Distiller", *_features, *_graphs, *_points]

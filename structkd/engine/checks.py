@@ -36,7 +36,7 @@ STAGE_KEYS = {
     "objective_weight": "number or schedule",
     "distillers": "name -> distiller with `weight` and `teacher`",
     "teachers": "name -> dict(stage=...) | dict(file=..., keys=...) | dict(model=..., checkpoint=..., adapter=...)",
-    "init_from": "stage whose model the student starts from",
+    "init_from": "stage whose model the student starts from, or dict(stage=..., narrow=rule) of a wider one",
     "train_dataloader": "loader config",
     "optim_wrapper": "as in mmengine",
     "param_scheduler": "as in mmengine",
@@ -110,7 +110,11 @@ def _check_stage(stage: Mapping[str, Any], seen: Collection[str], where: str) ->
         raise ConfigError(f"{where}.role is '{stage['role']}'; expected one of {', '.join(ROLES)}.")
     for part in _parts(stage["model"]):
         _require_stage(part.get("stage"), seen, f"{where}.model")
-    _require_stage(stage.get("init_from"), seen, f"{where}.init_from")
+    start = stage.get("init_from")
+    if isinstance(start, Mapping):
+        _require_known(start, ("stage", "narrow"), f"{where}.init_from")
+        start = start.get("stage", "")
+    _require_stage(start, seen, f"{where}.init_from")
     distillers, teachers = stage.get("distillers", {}), stage.get("teachers", {})
     require_dicts(distillers, distillers, f"{where}.distillers")
     require_dicts(teachers, teachers, f"{where}.teachers")

@@ -62,7 +62,7 @@ class SelectionHook(Hook):
 
     Args:
         metric: validation metric; selection never sees test data.
-        rule: "greater" or "less".
+        rule: "greater", "less", or "last": the weights training ends with, as detectors are reported.
         patience: evaluations without a new best after which training stops; `None` never stops.
         ties: "latest" (an equal score is a new best, as in the CPF/GLNN protocol) or "earliest". A tie restores
             patience only with "latest".
@@ -75,12 +75,22 @@ class SelectionHook(Hook):
     def __init__(
         self, metric: str = "val/accuracy", rule: str = "greater", patience: int | None = None, ties: str = "latest"
     ) -> None:
-        if rule not in ("greater", "less") or ties not in ("latest", "earliest"):
-            raise ConfigError(f"rule is 'greater' or 'less', ties 'latest' or 'earliest'; got '{rule}' and '{ties}'.")
+        if rule not in ("greater", "less", "last") or ties not in ("latest", "earliest"):
+            raise ConfigError(
+                f"rule is 'greater', 'less' or 'last', ties 'latest' or 'earliest'; got '{rule}' and '{ties}'."
+            )
         self.metric, self.rule, self.patience, self.ties = metric, rule, patience, ties
         self.best: dict[str, Any] = {"score": None, "epoch": 0, "waited": 0, "weights": None}
 
+    def chosen(self, last_epoch: int) -> dict[str, Any]:
+        """What the weights were chosen by, and from which epoch they are."""
+        if self.rule == "last":
+            return {"metric": None, "score": None, "epoch": last_epoch}
+        return {"metric": self.metric, "score": self.best["score"], "epoch": self.best["epoch"]}
+
     def after_val_epoch(self, runner: Any, metrics: dict[str, float] | None = None) -> None:
+        if self.rule == "last":
+            return
         if not metrics or self.metric not in metrics:
             raise ConfigError(
                 f"Selection looks at '{self.metric}', which the evaluation does not give. "
@@ -221,8 +231,9 @@ class ResumeHook(Hook):
         self.interval = interval
 
     def after_train_epoch(self, runner: Any) -> None:
-        if runner.val_loop is None and (runner.epoch + 1) % self.interval == 0:
-            self._save(runner, runner.epoch + 1)
+        done = runner.epoch + 1
+        if runner.val_loop is None and (done % self.interval == 0 or done == runner.max_epochs):
+            self._save(runner, done)
 
     def after_val_epoch(self, runner: Any, metrics: dict[str, float] | None = None) -> None:
         # The loop counts an epoch as done before it validates; a checkpoint written here includes the choice

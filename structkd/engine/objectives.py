@@ -10,7 +10,7 @@ from torch import Tensor
 from structkd.errors import DataError
 from structkd.structure import Structure
 
-__all__ = ["Classification", "LinkPrediction", "Objective"]
+__all__ = ["Classification", "Detection", "LinkPrediction", "Objective"]
 
 
 class Objective:
@@ -70,3 +70,20 @@ class LinkPrediction(Objective):
         rows = y >= 0
         total = F.binary_cross_entropy_with_logits(logits.reshape(-1)[rows], y[rows].to(logits), reduction="sum")
         return {"task": total * batch.label_scale}
+
+
+class Detection(Objective):
+    """The detector's own loss on the labelled boxes; what it predicts are boxes, scores and labels, scene by scene."""
+
+    reads = frozenset({"detection", "boxes", "labels", "boxes_batch"})
+
+    def loss(self, structure: Structure, batch: Any) -> dict[str, Tensor]:
+        return structure.detection.loss(batch.boxes, batch.labels, batch.boxes_batch)
+
+    def predict(self, structure: Structure, batch: Any) -> list[dict[str, Any]]:
+        """One dict a scene: `boxes` [n, 7], `scores` [n], `labels` [n], and `split` and `index`, the frame it is."""
+        ids = batch.n_id.tolist()
+        return [
+            {"split": batch.split, "index": index, **found}
+            for index, found in zip(ids, structure.detection.predict(), strict=True)
+        ]

@@ -46,6 +46,6 @@ class Rehearsal(StageRun):
             raise ConfigError(f"{self.where}.train_cfg.max_epochs is {epochs!r}; expected a number of epochs.")
         for number, hook in enumerate(self.config.get("custom_hooks", [])):
             find_part(HOOKS, hook, f"{self.where}.custom_hooks.{number}")
-        schedulers = self.config.get("param_scheduler", [])
+        schedulers = self.schedulers(steps=epochs) or []
         for number, scheduler in enumerate(schedulers if isinstance(schedulers, list) else [schedulers]):
             find_part(PARAM_SCHEDULERS, scheduler, f"{self.where}.param_scheduler.{number}")

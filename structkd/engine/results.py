@@ -42,7 +42,8 @@ def collect(
             "teacher": teachers[0] if teachers else None,
             "metrics": {metric: summary([r["metrics"][metric] for r in results]) for metric in names},
             "parameters": results[0]["parameters"],
-            "latency_ms": results[0]["latency_ms"],
+            "macs": results[0].get("macs"),
+            "latency_ms": results[0].get("latency_ms", {}),
             "epochs": [r["epochs"] for r in results],
             "seconds": [r["seconds"] for r in results],
             "selected": [r["selected"] for r in results],
@@ -63,7 +64,8 @@ def collect(
             for role, other in against.items()
             if other is not None
         }
-    metrics = {result["selected"]["metric"] for run in runs.values() for result in run.values()}
+    metrics = {result["selected"]["metric"] for run in runs.values() for result in run.values()} - {None}
+    chosen = f"epoch with the best {', '.join(sorted(metrics))}" if metrics else "the last epoch"
     return {
         "name": name,
         "created": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
@@ -78,7 +80,7 @@ def collect(
         else f"CPU, {torch.get_num_threads()} threads",
         "seeds": seeds,
         "protocol": protocol,
-        "selection": f"epoch with the best {', '.join(sorted(metrics))}; test data play no part in it",
+        "selection": f"{chosen}; test data play no part in it",
         "primary_metric": primary,
         "stages": stages,
         "paired": paired,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,24 +19,23 @@ from torch import nn
 from structkd.adapters import Adapter
 from structkd.engine.amp import BFloat16OptimWrapper
 from structkd.engine.cache import TeacherCache
-from structkd.engine.checkpoint import load, load_weights, save
+from structkd.engine.checkpoint import save
 from structkd.engine.config import plain_config
 from structkd.engine.data import DataModule
 from structkd.engine.files import atomic_write_json
 from structkd.engine.hooks import HistoryHook, ProgressHook, ResumeHook, SelectionHook, TaskHook, bare
-from structkd.engine.registry import ADAPTERS, DISTILLERS, HOOKS, MODELS, OBJECTIVES, build
+from structkd.engine.one_cycle import with_cycles
+from structkd.engine.outputs import store_outputs
+from structkd.engine.parts import STUDENT_FORMAT, build_adapter, build_model, initialise, load_student_weights
+from structkd.engine.registry import DISTILLERS, HOOKS, OBJECTIVES, build
 from structkd.engine.runner import Runner
 from structkd.engine.schedules import weight
 from structkd.engine.task import Comparison, DistillTask
 from structkd.engine.teachers import LiveTeacher, Teacher
 from structkd.errors import CheckpointError, located, reason
-from structkd.evaluation.codes import analyze_codes
 from structkd.evaluation.efficiency import count_parameters
-from structkd.models import TINEDStudent, inject_
 from structkd.structure import Structure
-from structkd.visualization import plot_codes
 
-STUDENT_FORMAT = "structkd-student-1"
 logger = logging.getLogger("structkd")
 
 
@@ -78,7 +77,7 @@ class StageRun:
         )
 
     def build_adapter(self) -> Adapter:
-        return build_adapter(self.config.get("adapter"), f"{self.where}.adapter")
+        return build_adapter(self.config.get("adapter"), f"{self.where}.adapter", self.data.adapter)
 
     def earlier(self, name: str) -> StageRun:
         """An earlier stage of the same seed."""
@@ -98,7 +97,7 @@ class StageRun:
         model = build_model(source["model"], f"{where}.model", self.data.facts)
         if "checkpoint" in source:
             load_student_weights(model, source["checkpoint"])
-        adapter = build_adapter(source.get("adapter"), f"{where}.adapter")
+        adapter = build_adapter(source.get("adapter"), f"{where}.adapter", self.data.adapter)
         return LiveTeacher(model, adapter, momentum=source.get("momentum"))
 
     def stage_teacher(self, name: str) -> Teacher:
@@ -120,7 +119,9 @@ class StageRun:
         student = self.build_model()
         start = self.config.get("init_from")
         if start is not None:
-            initialise(student, self.earlier(start).load_model(), f"init_from='{start}'")
+            start = {"stage": start} if isinstance(start, str) else start
+            with located(f"init_from='{start['stage']}'"):
+                initialise(student, self.earlier(start["stage"]).load_model(), start.get("narrow"))
         objective = self.config.get("objective")
         teachers = self.build_teachers()
         return DistillTask(
@@ -133,11 +134,17 @@ class StageRun:
         )
 
     def build_selection(self) -> SelectionHook:
-        settings = {"type": "SelectionHook", "metric": self.data.selection_metric, **self.config.get("selection", {})}
+        settings = {"type": "SelectionHook", **self.data.selection, **self.config.get("selection", {})}
         return build(HOOKS, settings, f"{self.where}.selection")
 
     def optim_config(self, amp: bool) -> dict[str, Any]:
         return {**self.config["optim_wrapper"], **({"type": BFloat16OptimWrapper} if amp else {})}
+
+    def schedulers(self, steps: int) -> Any:
+        """`param_scheduler` as mmengine takes it, for a training of so many iterations."""
+        lr = self.config["optim_wrapper"]["optimizer"].get("lr", 1e-3)
+        where = f"{self.where}.param_scheduler"
+        return with_cycles(self.config.get("param_scheduler"), lr, steps, where)
 
     # -- running -------------------------------------------------------------------------------------------
 
@@ -199,7 +206,7 @@ class StageRun:
             **training,
             "seconds": round(time.monotonic() - started, 2),
             "parameters": count_parameters(task.student),
-            "latency_ms": self.data.latency(task.student.eval(), task.adapter) if is_main_process() else {},
+            **(self.data.costs(task.student.eval(), task.adapter) if is_main_process() else {}),
         }
         if is_main_process():
             save(
@@ -213,8 +220,9 @@ class StageRun:
                 },
                 self.folder / "student.pth",
             )
-            if self.config.get("store_outputs", self.config.get("role") in ("teacher", "auxiliary")):
-                self.store_outputs(task)
+            teaches = self.data.stores_outputs and self.config.get("role") in ("teacher", "auxiliary")
+            if self.config.get("store_outputs", teaches):
+                store_outputs(task, self.data, self.folder)
             atomic_write_json(self.result_file, result)
         barrier()
         scores = "  ".join(f"{key} {value:.4f}" for key, value in metrics.items())
@@ -229,12 +237,12 @@ class StageRun:
         """The task with its selected weights, and how they were selected."""
         if "train_cfg" not in self.config:  # nothing to learn (a heuristic), or learnt before
             return self.build_task(), {
-                "selected": {"metric": self.data.selection_metric, "score": None, "epoch": 0},
+                "selected": {"metric": self.data.selection.get("metric"), "score": None, "epoch": 0},
                 "epochs": 0,
             }
         runner, selection = self._runner(switches, identity)
         runner.train()
-        chosen = {"metric": selection.metric, "score": selection.best["score"], "epoch": selection.best["epoch"]}
+        chosen = selection.chosen(runner.epoch)
         return bare(runner.model), {"selected": chosen, "epochs": runner.epoch}
 
     def _runner(self, switches: Switches, identity: Mapping[str, str]) -> tuple[Runner, SelectionHook]:
@@ -244,22 +252,22 @@ class StageRun:
         resume_from = switches.resume_from
         # A checkpoint given by hand belongs to one stage only; the others take up their own.
         own = resume_from is not None and Path(resume_from).resolve().parent == self.folder.resolve()
+        where = f"{self.where}.train_dataloader"
+        train_loader = self.data.train_loader(
+            config.get("train_dataloader"), where, self.seed, get_rank(), get_world_size()
+        )
+        val_loader = self.data.eval_loader("val")
+        validated = val_loader is not None
         runner = Runner(
             model=task,
             work_dir=str(self.folder),
-            train_dataloader=self.data.train_loader(
-                config.get("train_dataloader"),
-                f"{self.where}.train_dataloader",
-                self.seed,
-                get_rank(),
-                get_world_size(),
-            ),
-            val_dataloader=self.data.eval_loader("val"),
+            train_dataloader=train_loader,
+            val_dataloader=val_loader,
             train_cfg={"by_epoch": True, **config["train_cfg"]},
-            val_cfg={},
-            val_evaluator=self.data.metrics(),
+            val_cfg={} if validated else None,
+            val_evaluator=self.data.metrics() if validated else None,
             optim_wrapper=self.optim_config(switches.amp),
-            param_scheduler=config.get("param_scheduler"),
+            param_scheduler=self.schedulers(config["train_cfg"]["max_epochs"] * len(train_loader)),
             default_hooks={"logger": None, "checkpoint": None, "timer": None, "sampler_seed": None},
             custom_hooks=[
                 TaskHook(),
@@ -282,34 +290,18 @@ class StageRun:
         )
         return runner, selection
 
-    def evaluate(self, task: DistillTask) -> dict[str, float]:
-        """The test metrics of the selected weights."""
+    def evaluate(self, task: DistillTask, out: Path | None = None) -> dict[str, float]:
+        """The test metrics of the selected weights; the predictions go into the folder `out`, if one is given."""
         task.eval()
         metrics: dict[str, float] = {}
         for metric in self.data.metrics():
-            for batch in self.data.eval_loader("test"):
+            for batch in self.data.eval_loader("test") or ():
                 with torch.no_grad():
                     metric.process(batch, task.val_step(batch))
+            if out is not None:
+                metric.write(out)
             metrics |= metric.evaluate(1)
         return metrics
-
-    @torch.no_grad()
-    def store_outputs(self, task: DistillTask) -> None:
-        """Run the selected model over everything observed and store what its adapter reads."""
-        task.eval()
-        parts = [task.val_structure(batch) for batch in self.data.observed_batches()]
-        structure = _concatenate(parts)
-        TeacherCache(self.folder / "outputs").save(structure, self.data.observed_graph)
-        if {"codes", "codebook"} <= structure.provides:
-            self._analyze_codes(structure)
-
-    def _analyze_codes(self, structure: Structure) -> None:
-        """How evenly the codes are used, and what they say about the labels that training saw."""
-        labels = next(iter(self.data.observed_batches())).y
-        size = structure.codebook.size(0)
-        atomic_write_json(self.folder / "codes.json", analyze_codes(structure.codes, size, labels).to_dict())
-        (self.folder / "figures").mkdir(exist_ok=True)
-        plot_codes(structure.codes, size, self.folder / "figures" / "codes.png", labels)
 
     def outputs(self) -> Structure:
         """What `store_outputs` wrote; an error where it was computed from other data than are observed now."""
@@ -320,64 +312,6 @@ class StageRun:
         model = self.build_model()
         load_student_weights(model, self.folder / "student.pth")
         return model.eval()
-
-
-def build_model(
-    config: Mapping[str, Any],
-    where: str,
-    facts: Mapping[str, Any],
-    stage_model: Callable[[str], nn.Module] | None = None,
-) -> nn.Module:
-    """A model from its config.
-
-    An argument that is itself a dict with a `type` is built first; `dict(stage=NAME)` becomes the model that an
-    earlier stage trained. Both may also stand in a list.
-    """
-
-    def part(value: Any, place: str) -> Any:
-        if isinstance(value, (list, tuple)) and any(isinstance(item, Mapping) for item in value):
-            return [part(item, f"{place}.{index}") for index, item in enumerate(value)]
-        if isinstance(value, Mapping) and "type" in value:
-            return build_model(value, place, facts, stage_model)
-        if isinstance(value, Mapping) and list(value) == ["stage"] and stage_model is not None:
-            return stage_model(value["stage"])
-        return value
-
-    return build(MODELS, {key: part(value, f"{where}.{key}") for key, value in config.items()}, where, **facts)
-
-
-def build_adapter(config: Mapping[str, Any] | None, where: str) -> Adapter:
-    return build(ADAPTERS, {"type": "GraphAdapter", **(config or {})}, where)
-
-
-def load_student_weights(model: nn.Module, path: str | Path) -> None:
-    """Weights into a bare model from any file this framework writes, or from a plain state dict."""
-    state = load(path)
-    if state.get("format") == STUDENT_FORMAT:
-        state = state["state_dict"]
-    elif "state_dict" in state:  # a training checkpoint: the student's part of the task
-        state = {k[len("student.") :]: v for k, v in state["state_dict"].items() if k.startswith("student.")}
-    load_weights(model, state, str(path))
-
-
-def initialise(student: nn.Module, teacher: nn.Module, source: str) -> None:
-    """Start `student` from `teacher`, which came from `source`: layer by layer for a TINED student, else as it is."""
-    if isinstance(student, TINEDStudent):
-        inject_(student, teacher)
-    else:
-        load_weights(student, teacher.state_dict(), source)
-
-
-def _concatenate(parts: list[Structure]) -> Structure:
-    if len(parts) == 1:
-        return parts[0]
-    whole = Structure()
-    for name, value in parts[0].to_dict().items():
-        if parts[0].is_node_field(name):
-            whole[name] = torch.cat([part[name] for part in parts])
-        elif isinstance(value, torch.Tensor) and not name.startswith("edge_"):
-            whole[name] = value
-    return whole
 
 
 def _visualizer() -> dict[str, Any]:

@@ -11,7 +11,8 @@ from torch import nn
 
 from structkd.engine.checkpoint import load
 from structkd.engine.experiment import build_data
-from structkd.engine.stages import STUDENT_FORMAT, StageRun, load_student_weights
+from structkd.engine.parts import STUDENT_FORMAT, load_student_weights
+from structkd.engine.stages import StageRun
 from structkd.engine.task import DistillTask
 from structkd.errors import CheckpointError, ConfigError, located, nearest
 
@@ -50,11 +51,15 @@ def load_student(
 
 
 def test_student(
-    config: Config, checkpoint: str | Path, stage: str | None = None, seed: int | None = None
+    config: Config,
+    checkpoint: str | Path,
+    stage: str | None = None,
+    seed: int | None = None,
+    out: str | Path | None = None,
 ) -> dict[str, Any]:
-    """The test metrics of a checkpoint."""
+    """The test metrics of a checkpoint; its predictions go into the folder `out`, if one is given."""
     run = open_stage(config, checkpoint, stage, seed)
     model = run.build_model()
     load_student_weights(model, checkpoint)
     task = DistillTask(model, run.build_adapter(), run.data.objective())
-    return {"stage": run.name, "seed": run.seed, "metrics": run.evaluate(task)}
+    return {"stage": run.name, "seed": run.seed, "metrics": run.evaluate(task, None if out is None else Path(out))}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -105,6 +106,61 @@ def node_latency(
                 for suffix, value in zip(("", "_p10", "_p90"), _summary(times).values())
             }
     return results
+
+
+@torch.no_grad()
+def latency_by_part(
+    model: nn.Module,
+    inputs: Sequence[Any],
+    after: tuple[str, Callable[[Any], Any]] | None = None,
+    warmup: int = 2,
+) -> dict[str, float]:
+    """Median milliseconds of each part of a model, over inputs that are run one at a time in eval mode.
+
+    Args:
+        model: its direct submodules are the parts.
+        inputs: what it is called with, one argument a call.
+        after: name of a last part, and what is done with the model's output in it (non-maximum suppression).
+        warmup: calls before the clock counts, with the first input.
+
+    Returns:
+        Name of the submodule -> milliseconds; "other" is what the model spends outside of them.
+    """
+    log: dict[str, float] = {}
+    started: dict[str, float] = {}
+
+    def now() -> float:
+        _wait()
+        return time.perf_counter()
+
+    def begin(name: str) -> Callable[..., None]:
+        return lambda *_: started.__setitem__(name, now())
+
+    def end(name: str) -> Callable[..., None]:
+        return lambda *_: log.__setitem__(name, log.get(name, 0.0) + now() - started[name])
+
+    handles = []
+    for name, part in model.named_children():
+        handles += [part.register_forward_pre_hook(begin(name)), part.register_forward_hook(end(name))]
+    rows = []
+    try:
+        with _evaluating(model):
+            for number, given in enumerate([*inputs[:1] * warmup, *inputs]):
+                log.clear()
+                start = now()
+                output = model(given)
+                log["other"] = now() - start - sum(log.values())
+                if after is not None:
+                    start = now()
+                    after[1](output)
+                    log[after[0]] = now() - start
+                if number >= warmup:
+                    rows.append(dict(log))
+    finally:
+        for handle in handles:
+            handle.remove()
+    names = dict.fromkeys(name for row in rows for name in row)
+    return {name: 1e3 * statistics.median(row.get(name, 0.0) for row in rows) for name in names}
 
 
 class Neighborhoods:

@@ -1,4 +1,4 @@
-"""Divergence between two sets of class scores."""
+"""Divergence between two sets of class scores: of one class among several, or of each class by itself."""
 
 from __future__ import annotations
 
@@ -51,3 +51,34 @@ def kl_divergence(
     if scale_tau2:
         rows = rows * tau**2
     return rows if reduction == "none" else rows.sum() / max(rows.numel(), 1)
+
+
+def binary_kl_divergence(z_s: Tensor, z_t: Tensor, tau: float = 1.0) -> Tensor:
+    r"""Divergence of the student's yes-or-no probabilities from the teacher's, elementwise and in log space.
+
+    .. math:: KL = p_t \log \frac{p_t}{p_s} + (1 - p_t) \log \frac{1 - p_t}{1 - p_s}, \quad p = \sigma(z / \tau)
+
+    For heads whose classes do not exclude each other (detectors, several labels a sample). Zero when the sides are
+    equal; logits far apart give neither NaN nor infinity.
+
+    Args:
+        z_s, z_t: [...] logits of student and teacher.
+        tau: temperature of both sides; no factor tau^2.
+
+    Returns:
+        [...] like the logits.
+
+    Raises:
+        DataError: the shapes differ.
+        ConfigError: tau that is not positive.
+    """
+    if z_s.shape != z_t.shape:
+        raise DataError(
+            f"Student logits have shape {tuple(z_s.shape)}, teacher logits {tuple(z_t.shape)}; expected one."
+        )
+    if tau <= 0:
+        raise ConfigError(f"tau is {tau}; a temperature is positive.")
+    z_s, z_t = z_s / tau, z_t / tau
+    yes = z_t.sigmoid() * (F.logsigmoid(z_t) - F.logsigmoid(z_s))
+    no = (-z_t).sigmoid() * (F.logsigmoid(-z_t) - F.logsigmoid(-z_s))
+    return yes + no

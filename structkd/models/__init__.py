@@ -1,4 +1,8 @@
 """Reference teachers and students."""
 
+from structkd.models import graphs, points
 from structkd.models.graphs import *  # noqa: F403
-from structkd.models.graphs import __all__  # noqa: F401
+from structkd.models.narrow import narrow_
+from structkd.models.points import *  # noqa: F403
+
+__all__ = [*graphs.__all__, *points.__all__, "narrow_"]

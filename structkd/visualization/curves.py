@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from structkd.visualization.run import Line, Run
-from structkd.visualization.tables import stage_title
+from structkd.visualization.tables import latency_parts, stage_title
 from structkd.visualization.verdicts import interval
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ def curves_figure(run: Run) -> bytes | None:
 
 
 def latency_figure(run: Run) -> bytes | None:
-    """Milliseconds for one batch, fetching of inputs and computing apart, one panel a batch size."""
+    """Milliseconds for one batch, part by part (fetching of inputs, computing), one panel a batch size."""
     stages = {name: stage for name, stage in run.results["stages"].items() if stage.get("latency_ms")}
     if not stages:
         return None
@@ -109,17 +109,25 @@ def latency_figure(run: Run) -> bytes | None:
     colours = stage_colours(run.results)
     for axes, size in zip(panes, sizes):
         totals = []
+        parts = latency_parts([stage["latency_ms"].get(size) or {} for stage in stages.values()])
         for row, (name, stage) in enumerate(stages.items()):
             entry = stage["latency_ms"].get(size) or {}
-            fetch, compute = entry.get("fetch") or 0.0, entry.get("compute") or 0.0
-            axes.barh(row, fetch, color=colours[name], alpha=0.35, height=0.6)
-            axes.barh(row, compute, left=fetch, color=colours[name], height=0.6)
-            axes.annotate(f" {fetch + compute:.3g}", (fetch + compute, row), va="center", fontsize=8.5)
-            totals.append(fetch + compute)
+            done = 0.0
+            for part, strength in zip(parts, _strengths(len(parts))):
+                width = entry.get(part) or 0.0
+                axes.barh(row, width, left=done, color=colours[name], alpha=strength, height=0.6)
+                done += width
+            axes.annotate(f" {done:.3g}", (done, row), va="center", fontsize=8.5)
+            totals.append(done)
         axes.set_xlim(0, 1.18 * max(totals) or 1)
         _rows(axes, [stage_title(stage) for stage in stages.values()], labels=axes is panes[0])
-        axes.set(title=f"batch of {size}", xlabel="ms (pale: fetching inputs)")
+        axes.set(title=f"batch of {size}", xlabel=f"ms; from pale to full: {', '.join(parts)}")
     return _png(figure)
+
+
+def _strengths(count: int) -> list[float]:
+    """Opacities from pale to full."""
+    return [1.0] if count < 2 else [0.35 + 0.65 * step / (count - 1) for step in range(count)]
 
 
 def stage_colours(results: Mapping[str, Any]) -> dict[str, str]:

@@ -25,7 +25,10 @@ CAPTIONS = {
         "Thin lines are seeds, thick ones their mean as far as all seeds go. Losses of different methods sum different "
         "terms: compare their shape, not their height.",
     ),
-    "latency": ("Inference latency", "For one batch; what a graph network spends on gathering neighbours is pale."),
+    "latency": (
+        "Inference latency",
+        "For one batch, part by part; what a graph network spends on fetching neighbours comes first.",
+    ),
 }
 
 

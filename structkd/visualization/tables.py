@@ -57,9 +57,14 @@ class Table:
 
 
 def metric_names(results: Mapping[str, Any]) -> list[str]:
-    """Metrics to show, the primary one first; validation scores served the selection and are left out."""
+    """Metrics to show, the primary one first; not validation scores, which served the selection, nor details."""
     primary = results["primary_metric"]
-    names = {name for stage in results["stages"].values() for name in stage["metrics"] if not name.startswith("val/")}
+    names = {
+        name
+        for stage in results["stages"].values()
+        for name in stage["metrics"]
+        if not name.startswith(("val/", "detail/"))
+    }
     return [primary, *sorted(names - {primary})]
 
 
@@ -69,6 +74,7 @@ def stage_table(results: Mapping[str, Any]) -> Table:
     primary = metrics[0]
     stages, paired = results["stages"], results.get("paired", {})
     batches = sorted({size for stage in stages.values() for size in stage.get("latency_ms") or {}}, key=int)
+    counted = any(stage.get("macs") is not None for stage in stages.values())
     rows = []
     for name, stage in stages.items():
         against = paired.get(name, {})
@@ -80,6 +86,7 @@ def stage_table(results: Mapping[str, Any]) -> Table:
                 difference(against.get("plain", {}).get(primary)),
                 difference(against.get("teacher", {}).get(primary)),
                 f"{stage['parameters']:,}" if stage.get("parameters") is not None else NONE,
+                *((_giga(stage.get("macs")),) if counted else ()),
                 *(_milliseconds((stage.get("latency_ms") or {}).get(size)) for size in batches),
             )
         )
@@ -90,6 +97,7 @@ def stage_table(results: Mapping[str, Any]) -> Table:
         "vs plain",
         "vs teacher",
         "Parameters",
+        *(("GMAC",) if counted else ()),
         *(f"ms for {size}" for size in batches),
     )
     return Table(columns, tuple(rows))
@@ -193,6 +201,11 @@ def is_fraction(entry: Mapping[str, Any]) -> bool:
     return all(value is None or abs(value) <= 1 for value in entry["values"])
 
 
+def latency_parts(entries: Sequence[Mapping[str, float]]) -> list[str]:
+    """The parts that latencies are given for, in their order, without percentiles."""
+    return [name for name in dict.fromkeys(n for e in entries for n in e) if not name.endswith(("_p10", "_p90"))]
+
+
 def _heading(metric: str, results: Mapping[str, Any]) -> str:
     entries = [stage["metrics"][metric] for stage in results["stages"].values() if metric in stage["metrics"]]
     return metric.replace("/", " ") + (", %" if all(map(is_fraction, entries)) else "")
@@ -212,7 +225,12 @@ def _role(stage: Mapping[str, Any]) -> str:
 
 
 def _milliseconds(entry: Mapping[str, float] | None) -> str:
-    return NONE if not entry else f"{entry.get('fetch', 0) + entry.get('compute', 0):.3g}"
+    """All parts together; what ends in `_p10` or `_p90` are percentiles."""
+    return NONE if not entry else f"{sum(entry[part] or 0 for part in latency_parts([entry])):.3g}"
+
+
+def _giga(count: int | None) -> str:
+    return NONE if count is None else f"{count / 1e9:.3g}"
 
 
 def _seeds(results: Mapping[str, Any]) -> str:

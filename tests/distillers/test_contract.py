@@ -56,6 +56,38 @@ def _replayable() -> Structure:
     return _nodes(x=torch.randn(NODES, WIDTH), input=torch.randn(NODES, WIDTH), replay=run, weight=weight)
 
 
+def _map() -> Structure:
+    return Structure(neck=torch.randn(2, WIDTH, 4, 6))
+
+
+class _Detection:
+    """What a detector found: its loss depends on `scores` [N]."""
+
+    bounds = (0.0, 0.0, 12.0, 8.0)
+
+    def __init__(self, scores: Tensor) -> None:
+        self.scores = scores
+
+    def loss(self, boxes: Tensor, labels: Tensor, boxes_batch: Tensor) -> dict[str, Tensor]:
+        return {"cls": (self.scores * boxes.detach().sum()).sum(), "box": self.scores.square().sum()}
+
+    def predict(self) -> list[dict[str, Tensor]]:
+        return [{"boxes": BOXES[i : i + 1] + 1, "scores": torch.tensor([0.9]), "labels": LABELS[:1]} for i in (0, 1)]
+
+
+#: One object in each of two scenes, on a map of 4 x 6 cells of 2 m.
+BOXES = torch.tensor([[5.0, 3, -1, 4, 2, 1.5, 0.3], [9.0, 6, -1, 1, 1, 1.7, 0.1]])
+LABELS = torch.tensor([0, 2])
+
+
+def _scenes() -> Structure:
+    scores = torch.randn(NODES)
+    targets = {"boxes": BOXES.clone(), "labels": LABELS, "boxes_batch": torch.tensor([0, 1])}
+    head = {"logits": torch.randn(2, 2, 3, 4, 6), "box_map": torch.randn(2, 2, 7, 4, 6)}
+    # `scores` stands for the model's outputs: gradients of the detection's own loss must reach it.
+    return Structure(neck=torch.randn(2, WIDTH, 4, 6), scores=scores, detection=_Detection(scores), **head, **targets)
+
+
 @dataclass
 class Example:
     """How to build a distiller, and structures as its two sides give them."""
@@ -66,6 +98,16 @@ class Example:
 
 
 EXAMPLES = {
+    "AttentionTransfer": Example(distillers.AttentionTransfer, _map, _map),
+    "ChannelWise": Example(lambda: distillers.ChannelWise(WIDTH, WIDTH), _map, _map),
+    "FitNet": Example(lambda: distillers.FitNet(WIDTH, WIDTH), _map, _map),
+    "ITKD": Example(lambda: distillers.ITKD(WIDTH, WIDTH, hidden=(4, 2), head_channels=20), _scenes, _scenes),
+    "LabelKD": Example(distillers.LabelKD, _scenes, _scenes),
+    "LogitKD": Example(distillers.LogitKD, _scenes, _scenes),
+    "PKD": Example(lambda: distillers.PKD(WIDTH, WIDTH), _map, _map),
+    "RKD": Example(lambda: distillers.RKD(elements=6), _map, _map),
+    "SimilarityPreserving": Example(distillers.SimilarityPreserving, _map, _map),
+    "SparseKD": Example(distillers.SparseKD, _scenes, _scenes),
     "EHDM": Example(distillers.EHDM, _links, _links),
     "FFG2M": Example(lambda: distillers.FFG2M(tau=1.5)),
     "GLNN": Example(distillers.GLNN),

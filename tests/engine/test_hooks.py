@@ -107,6 +107,15 @@ def test_a_run_that_patience_ended_stays_ended():
     assert again.train_loop.stop_training
 
 
+def test_the_last_weights_stay_where_nothing_is_selected():
+    hook, runner = SelectionHook(rule="last"), FakeRunner()
+    validate(hook, runner, [1, 3, 2])
+    hook.after_train(runner)
+    assert runner.model.student.weight.item() == 3
+    assert hook.chosen(3) == {"metric": None, "score": None, "epoch": 3}
+    hook.after_val_epoch(runner, None)  # and no validation is asked for
+
+
 def test_selection_refuses_what_it_does_not_know():
     for options in ({"rule": "greatest"}, {"ties": "first"}):
         with pytest.raises(ConfigError, match=next(iter(options.values()))):
@@ -148,7 +157,7 @@ def test_checkpoints_come_at_intervals_and_at_the_end():
     runner.val_loop = None
     for runner.epoch in range(5):
         hook.after_train_epoch(runner)
-    assert runner.saved == [2, 4]
+    assert runner.saved == [2, 4, 5]
     with pytest.raises(ConfigError, match="checkpoint_interval=0"):
         ResumeHook(interval=0)
 

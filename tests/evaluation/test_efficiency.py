@@ -6,7 +6,14 @@ from torch import nn
 from torch_geometric.data import Data
 
 from structkd.errors import ConfigError
-from structkd.evaluation.efficiency import Neighborhoods, count_macs, count_parameters, latency, node_latency
+from structkd.evaluation.efficiency import (
+    Neighborhoods,
+    count_macs,
+    count_parameters,
+    latency,
+    latency_by_part,
+    node_latency,
+)
 from structkd.ops import csr_of, edge_dot, spmm
 
 
@@ -54,6 +61,26 @@ def test_latency_is_in_milliseconds():
     times = latency(lambda: (calls.append(1), time.sleep(0.002)), warmup=2, repeats=5)
     assert len(calls) == 7
     assert 2 <= times["p10"] <= times["median"] <= times["p90"] < 200
+
+
+def test_latency_by_part_adds_up_and_leaves_no_hook():
+    class Model(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.second = nn.Linear(2, 2), nn.Linear(2, 2)
+
+        def forward(self, seconds):
+            time.sleep(seconds)
+            return self.second(self.first(torch.zeros(1, 2)))
+
+    model = Model()
+    seen = []
+    times = latency_by_part(model, [0.01, 0.02, 0.03], after=("predict", seen.append), warmup=1)
+    assert list(times) == ["first", "second", "other", "predict"]
+    assert 20 <= times["other"] < 200  # the median call sleeps outside of its parts
+    assert times["first"] + times["second"] < times["other"]
+    assert len(seen) == 4 and model.training
+    assert not any(part._forward_hooks or part._forward_pre_hooks for part in model.modules())
 
 
 @pytest.mark.parametrize("hops", [1, 2, 3])

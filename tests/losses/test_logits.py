@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from structkd.errors import ConfigError, DataError
-from structkd.losses import kl_divergence
+from structkd.losses import binary_kl_divergence, kl_divergence
 
 
 def test_by_hand():
@@ -73,3 +73,30 @@ def test_bad_input():
         kl_divergence(z, z, reduction="mean")
     with pytest.raises(ConfigError, match="tau is -1"):
         kl_divergence(z, z, tau=-1)
+
+
+def test_binary_is_the_divergence_of_two_classes():
+    z_s, z_t = torch.randn(2, 7, 5, dtype=torch.float64, requires_grad=True).unbind()
+    two = [torch.stack([z, torch.zeros_like(z)], -1) for z in (z_s, z_t)]
+    assert torch.allclose(binary_kl_divergence(z_s, z_t, 2.0), kl_divergence(*two, 2.0, reduction="none"))
+    small = torch.randn(2, 3, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda z: binary_kl_divergence(z, torch.ones_like(z), 1.5), small)
+
+
+def test_binary_by_hand_and_far_apart():
+    # p_t = 3/4, p_s = 1/4.
+    z = torch.tensor(math.log(3), dtype=torch.float64)
+    assert binary_kl_divergence(-z, z).item() == pytest.approx(0.5 * math.log(3))
+    assert binary_kl_divergence(z, z) == 0
+    far = torch.tensor([1e4, -1e4], requires_grad=True)
+    value = binary_kl_divergence(far, -far.detach())
+    value.sum().backward()
+    assert value.tolist() == pytest.approx([1e4, 1e4]) and far.grad.tolist() == [1, -1]
+
+
+def test_binary_bad_input():
+    z = torch.randn(3, 4)
+    with pytest.raises(DataError, match=r"\(3, 4\), teacher logits \(4, 3\)"):
+        binary_kl_divergence(z, z.t())
+    with pytest.raises(ConfigError, match="tau is 0"):
+        binary_kl_divergence(z, z, 0)

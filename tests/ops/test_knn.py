@@ -51,6 +51,28 @@ def test_equals_brute_force(metric, channels, block, case):
     assert torch.allclose(distance, expected_distance, atol=1e-12 if channels == 3 else 1e-6)
 
 
+@pytest.mark.parametrize("metric", ["euclidean", "cosine"])
+@pytest.mark.parametrize("channels", [2, 40])
+@pytest.mark.parametrize("block", [50, 1000])
+@pytest.mark.parametrize("case", ["alone", "loop", "queries", "batches"])
+def test_narrowing_loses_nothing(metric, channels, block, case, monkeypatch):
+    """Tiles wide enough to be narrowed down, with rows of equal distance in all of them."""
+    monkeypatch.setattr(module, "GROUPS", 8)
+    monkeypatch.setattr(module, "ROWS", 50)
+    x = torch.randint(4, (160, channels)).double() + 1
+    y, batch = torch.randint(4, (40, channels)).double() + 1, torch.randint(3, (160,)).sort().values
+    options = {"alone": {}, "loop": {"loop": True}, "queries": {"y": y}, "batches": {"batch_x": batch}}[case]
+    widths = []
+    nearest = module._nearest
+    monkeypatch.setattr(module, "_nearest", lambda d, ids, k: widths.append(d.size(1)) or nearest(d, ids, k))
+    index, distance = knn(x, 6, metric=metric, block=block, **options)
+    expected_index, expected_distance = brute(x, 6, metric=metric, **options)
+    torch.testing.assert_close(distance, expected_distance, rtol=0, atol=1e-6)
+    if channels == 2 and metric == "euclidean":  # where equal distances come out equal
+        assert torch.equal(index, expected_index)
+    assert min(widths) < 50
+
+
 @pytest.mark.parametrize("block", [1, 3, 64])
 def test_ties_go_to_the_lower_row(block):
     x = torch.tensor([[0.0], [1.0], [1.0], [-1.0], [1.0], [0.0]])

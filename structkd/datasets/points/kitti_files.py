@@ -67,11 +67,16 @@ def read_results(path: str | Path) -> KittiObjects:
 
 def write_objects(path: str | Path, objects: KittiObjects) -> None:
     """Write a label file, or a result file if there are scores; read back, numbers agree to 4 decimals."""
+    Path(path).write_text(format_objects(objects))
+
+
+def format_objects(objects: KittiObjects) -> str:
+    """The text of a label file, or of a result file if there are scores."""
     lines = []
     for i, (name, row) in enumerate(zip(objects.type, objects.rows)):
         line = f"{name} {row[0]:.2f} {row[1]:.0f} " + " ".join(f"{value:.4f}" for value in row[2:])
         lines.append(line if objects.score is None else f"{line} {objects.score[i]:.6f}")
-    Path(path).write_text("".join(f"{line}\n" for line in lines))
+    return "".join(f"{line}\n" for line in lines)
 
 
 def read_points(path: str | Path, columns: int = 4) -> np.ndarray:

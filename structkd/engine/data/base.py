@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, ClassVar, Protocol
 
 import torch
@@ -36,12 +37,16 @@ class DataModule:
     Attributes:
         protocol: a sentence for tables: name, setting, how the split is drawn.
         primary_metric: what tables lead with.
-        selection_metric: what the best epoch is chosen by; a validation metric.
+        selection: what the best epoch is chosen by: arguments of `SelectionHook`, a validation metric above all.
+        adapter: type of the adapter where a config names none.
+        stores_outputs: whether a teacher's outputs are stored once; not where each batch is augmented anew.
     """
 
     protocol: str = ""
     primary_metric: str = "test/accuracy"
-    selection_metric: str = "val/accuracy"
+    selection: Mapping[str, Any] = MappingProxyType({"metric": "val/accuracy"})
+    adapter: str = "GraphAdapter"
+    stores_outputs: bool = True
 
     def setup(self, seed: int) -> None:
         """Draw the split of this seed."""
@@ -62,8 +67,11 @@ class DataModule:
         """Batches for training; labels of anything but training elements are not in them."""
         raise NotImplementedError
 
-    def eval_loader(self, split: str) -> DataLoader:
-        """Batches to evaluate on: `split` is "val" or "test"; no label of the other one is in them."""
+    def eval_loader(self, split: str) -> DataLoader | None:
+        """Batches to evaluate on: `split` is "val" or "test"; no label of the other one is in them.
+
+        None for "val" where nothing is validated on.
+        """
         raise NotImplementedError
 
     def metrics(self) -> list[Any]:
@@ -99,6 +107,10 @@ class DataModule:
     def example(self) -> Any:
         """A small batch a model can be run, exported and timed on."""
         raise NotImplementedError
+
+    def costs(self, model: nn.Module, adapter: Any) -> dict[str, Any]:
+        """What a trained model costs: `latency_ms`, and `macs` where they are counted."""
+        return {"latency_ms": self.latency(model, adapter)}
 
     def latency(self, model: Any, adapter: Any) -> dict[str, Any]:
         """Milliseconds for a few batch sizes, `{"128": {"fetch": ..., "compute": ...}}`; empty when not measured."""

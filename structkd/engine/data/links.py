@@ -61,7 +61,7 @@ class LinkTask(DataModule):
         setting = "production" if self.options.get("new_nodes", 0) > 0 else "transductive"
         drawn = f"one split (seed {self.options['seed']})" if "seed" in self.options else "a split for each seed"
         self.protocol = f"link prediction, {setting}, {drawn}"
-        self.primary_metric, self.selection_metric = f"test/{metric}", f"val/{metric}"
+        self.primary_metric, self.selection = f"test/{metric}", {"metric": f"val/{metric}"}
         self.hits, self.latency_batches, self.hops = tuple(hits), tuple(latency_batches), hops
         self.links: LinkData
 

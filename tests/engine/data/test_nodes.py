@@ -45,7 +45,7 @@ def test_protocols(protocol, sizes):
     split = data.nodes.split
     assert (split.train.numel(), split.val.numel(), split.test.numel()) == sizes
     assert data.protocol == f"{protocol['name']}, transductive"
-    assert (data.primary_metric, data.selection_metric) == ("test/accuracy", "val/accuracy")
+    assert (data.primary_metric, data.selection["metric"]) == ("test/accuracy", "val/accuracy")
     inductive = task(protocol | dict(inductive=True, ind_rate=0.4))
     assert inductive.nodes.split.ind.numel() == int(0.4 * sizes[2])
     assert inductive.protocol == f"{protocol['name']}, inductive"

@@ -1,0 +1,105 @@
+"""Info files: pickles of plain values and numpy arrays, read without running what they hold.
+
+mmdet3d 1.x (and the converters of most LiDAR datasets) keep annotations in pickles. `pickle.load` runs any code that a
+file asks for; these files need containers, numbers, text and numpy arrays only, so nothing else is let in.
+"""
+
+from __future__ import annotations
+
+import io
+import pickle
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from structkd.errors import DataError, StructkdError, reason
+
+_ARRAYS = {
+    f"{package}.{name}"
+    for package in ("numpy.core", "numpy._core")
+    for name in ("multiarray._reconstruct", "multiarray.scalar", "numeric._frombuffer")
+}
+#: All that an info file may name; none of them runs code of the file.
+ALLOWED = {"numpy.ndarray", "numpy.dtype", "_codecs.encode", "builtins.set", "builtins.bytearray", *_ARRAYS}
+
+
+class _Forbidden(pickle.UnpicklingError):
+    """The file names something that is not in `ALLOWED`."""
+
+
+class _Unpickler(pickle.Unpickler):
+    def find_class(self, module: str, name: str) -> Any:
+        if f"{module}.{name}" not in ALLOWED:
+            raise _Forbidden(f"{module}.{name}")
+        return super().find_class(module.replace("numpy._core", "numpy.core") if _old_numpy() else module, name)
+
+
+def _old_numpy() -> bool:
+    """numpy 1.x has no `numpy._core`; numpy 2 still knows both names."""
+    import numpy as np
+
+    return int(np.__version__.split(".")[0]) < 2
+
+
+def read_pickle(path: str | Path) -> Any:
+    """What a pickle of containers, numbers, text and numpy arrays holds.
+
+    Raises:
+        DataError: a missing or damaged file, or one that names anything else (the message says what).
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise DataError(f"There is no file {path}.")
+    try:
+        return _Unpickler(io.BytesIO(path.read_bytes())).load()
+    except _Forbidden as error:
+        raise DataError(
+            f"{path} asks for {reason(error)}, which is neither plain data nor a numpy array; it was not loaded."
+        ) from error
+    except Exception as error:  # a damaged pickle can raise anything
+        raise DataError(f"{path} is no readable pickle ({reason(error)}): it is damaged or cut short.") from error
+
+
+def read_infos(path: str | Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """An info file of mmdet3d 1.x ("version 2" infos).
+
+    Returns:
+        `metainfo` (with `categories`, names to numbers, and `dataset`) and `data_list`, one dict a frame.
+
+    Raises:
+        DataError: as `read_pickle`; infos of mmdet3d 0.x, which are a bare list; a missing or wrong entry.
+    """
+    infos = read_pickle(path)
+    if isinstance(infos, list) or (isinstance(infos, dict) and "infos" in infos):
+        raise DataError(
+            f"{path} is an info file of mmdet3d 0.x; expected one of 1.x, a dict of metainfo and data_list. Make it "
+            "anew with `python tools/create_data.py kitti ROOT`, or convert it with mmdet3d's update_infos_to_v2.py."
+        )
+    if not isinstance(infos, dict) or not {"metainfo", "data_list"} <= infos.keys():
+        raise DataError(f"{path} holds a {type(infos).__name__}; expected a dict of metainfo and data_list.")
+    metainfo, data_list = infos["metainfo"], infos["data_list"]
+    if not isinstance(metainfo, dict) or not isinstance(data_list, list):
+        raise DataError(f"{path}: metainfo must be a dict and data_list a list.")
+    categories = metainfo.get("categories")
+    if not isinstance(categories, dict) or not all(
+        isinstance(name, str) and isinstance(number, int) for name, number in categories.items()
+    ):
+        raise DataError(f"{path}: metainfo has no categories; expected a dict of names and their numbers.")
+    for row, info in enumerate(data_list):
+        if not isinstance(info, dict):
+            raise DataError(f"{path}: data_list[{row}] is a {type(info).__name__}; expected a dict.")
+    return metainfo, data_list
+
+
+@contextmanager
+def entry_of(path: str | Path, row: int) -> Iterator[None]:
+    """Turns what goes wrong while an entry of `data_list` is read into a `DataError` that names file and entry."""
+    try:
+        yield
+    except StructkdError as error:
+        raise DataError(f"{path}: data_list[{row}]: {error}") from error
+    except KeyError as error:
+        raise DataError(f"{path}: data_list[{row}] has no {reason(error)}.") from error
+    except (TypeError, ValueError, IndexError, AttributeError, OverflowError) as error:
+        raise DataError(f"{path}: data_list[{row}] has an entry of a wrong type or shape ({reason(error)}).") from error

@@ -1,0 +1,44 @@
+"""The same features of two sides, whatever they are features of."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from torch import Tensor
+
+from structkd.distillers.grids import resized
+from structkd.distillers.points.elements import paired_elements
+from structkd.errors import DataError
+from structkd.structure import Structure
+
+
+class FeaturePair(NamedTuple):
+    """Features at one place of two networks.
+
+    Attributes:
+        student, teacher: [B, C_s, H, W] and [B, C_t, H, W] maps, or [N, C_s] and [N, C_t] rows.
+        batch: [N] int64 sample of each row; None for maps.
+    """
+
+    student: Tensor
+    teacher: Tensor
+    batch: Tensor | None
+
+
+def paired_features(student: Structure, teacher: Structure, field: str, reader: str) -> FeaturePair:
+    """The field of both sides, ready to be compared.
+
+    Maps of different size are compared on the student's grid. Of rows those that `student.mask` [N] shuts out are
+    left away; `batch` [N] (absent: one sample) is the student's.
+
+    Raises:
+        DataError: different kinds or numbers of features, rows of different elements (`n_id`), a batch vector that is
+            not ascending.
+    """
+    f_s, f_t = student[field], teacher[field]
+    if not all(isinstance(f, Tensor) and f.dim() == 4 for f in (f_s, f_t)):
+        ours, theirs = paired_elements(student, teacher, field, reader)
+        return FeaturePair(ours.x, theirs.x, ours.batch)
+    if f_s.size(0) != f_t.size(0):
+        raise DataError(f"{reader}: {field} is of {f_s.size(0)} samples (student) and {f_t.size(0)} (teacher).")
+    return FeaturePair(f_s, resized(f_t, f_s.shape[-2:]), None)

@@ -1,0 +1,66 @@
+"""The parts of a stage, built from its config: models, adapters, and the weights they start from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from structkd.adapters import Adapter
+from structkd.engine.checkpoint import load, load_weights
+from structkd.engine.registry import ADAPTERS, MODELS, build
+from structkd.models import TINEDStudent, inject_, narrow_
+
+STUDENT_FORMAT = "structkd-student-1"
+
+
+def build_model(
+    config: Mapping[str, Any],
+    where: str,
+    facts: Mapping[str, Any],
+    stage_model: Callable[[str], nn.Module] | None = None,
+) -> nn.Module:
+    """A model from its config.
+
+    An argument that is itself a dict with a `type` is built first; `dict(stage=NAME)` becomes the model that an
+    earlier stage trained. Both may also stand in a list.
+    """
+
+    def part(value: Any, place: str) -> Any:
+        if isinstance(value, (list, tuple)) and any(isinstance(item, Mapping) for item in value):
+            return [part(item, f"{place}.{index}") for index, item in enumerate(value)]
+        if isinstance(value, Mapping) and "type" in value:
+            return build_model(value, place, facts, stage_model)
+        if isinstance(value, Mapping) and list(value) == ["stage"] and stage_model is not None:
+            return stage_model(value["stage"])
+        return value
+
+    return build(MODELS, {key: part(value, f"{where}.{key}") for key, value in config.items()}, where, **facts)
+
+
+def build_adapter(config: Mapping[str, Any] | None, where: str, kind: str) -> Adapter:
+    """An adapter from its config, of type `kind` where the config names none."""
+    return build(ADAPTERS, {"type": kind, **(config or {})}, where)
+
+
+def load_student_weights(model: nn.Module, path: str | Path) -> None:
+    """Weights into a bare model from any file this framework writes, or from a plain state dict."""
+    state = load(path)
+    if state.get("format") == STUDENT_FORMAT:
+        state = state["state_dict"]
+    elif "state_dict" in state:  # a training checkpoint: the student's part of the task
+        state = {k[len("student.") :]: v for k, v in state["state_dict"].items() if k.startswith("student.")}
+    load_weights(model, state, str(path))
+
+
+def initialise(student: nn.Module, teacher: nn.Module, narrow: str | None = None) -> None:
+    """Start `student` from `teacher`: layer by layer for a TINED student, with fewer channels by the rule `narrow`
+    (see `narrow_`), else as it is."""
+    if isinstance(student, TINEDStudent):
+        inject_(student, teacher)
+    elif narrow is not None:
+        narrow_(student, teacher, narrow)
+    else:
+        load_weights(student, teacher.state_dict(), "the teacher")

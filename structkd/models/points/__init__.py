@@ -1,0 +1,38 @@
+"""Detectors for point clouds and what they are made of."""
+
+from structkd.models.points.anchor_head import AnchorHead
+from structkd.models.points.anchors import Anchor
+from structkd.models.points.backbone import Backbone, Neck
+from structkd.models.points.center_head import CenterHead
+from structkd.models.points.detector import Detection, Detector, Elements
+from structkd.models.points.pillar_encoder import PillarEncoder
+from structkd.models.points.pointpillars import PointPillars
+from structkd.models.points.second import SECOND
+from structkd.models.points.second_encoder import SparseEncoder
+from structkd.models.points.sparse import (
+    SparseConv3d,
+    SparseInverseConv3d,
+    SparseSequential,
+    SparseTensor,
+    SubMConv3d,
+)
+
+__all__ = [
+    "SECOND",
+    "Anchor",
+    "AnchorHead",
+    "Backbone",
+    "CenterHead",
+    "Detection",
+    "Detector",
+    "Elements",
+    "Neck",
+    "PillarEncoder",
+    "PointPillars",
+    "SparseConv3d",
+    "SparseEncoder",
+    "SparseInverseConv3d",
+    "SparseSequential",
+    "SparseTensor",
+    "SubMConv3d",
+]
