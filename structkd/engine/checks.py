@@ -36,7 +36,7 @@ STAGE_KEYS = {
     "objective_weight": "number or schedule",
     "distillers": "name -> distiller with `weight` and `teacher`",
     "teachers": "name -> dict(stage=...) | dict(file=..., keys=...) | dict(model=..., checkpoint=..., adapter=...)",
-    "init_from": "stage whose model the student starts from, or dict(stage=..., narrow=rule) of a wider one",
+    "init_from": "stage whose model the student starts from; of a wider one dict(stage=..., narrow=dict(...))",
     "train_dataloader": "loader config",
     "optim_wrapper": "as in mmengine",
     "param_scheduler": "as in mmengine",

@@ -55,12 +55,12 @@ def load_student_weights(model: nn.Module, path: str | Path) -> None:
     load_weights(model, state, str(path))
 
 
-def initialise(student: nn.Module, teacher: nn.Module, narrow: str | None = None) -> None:
-    """Start `student` from `teacher`: layer by layer for a TINED student, with fewer channels by the rule `narrow`
-    (see `narrow_`), else as it is."""
+def initialise(student: nn.Module, teacher: nn.Module, narrow: Mapping[str, Any] | None = None) -> None:
+    """Start `student` from `teacher`: layer by layer for a TINED student, with the leading channels where `narrow`
+    gives the arguments of `narrow_`, else as it is."""
     if isinstance(student, TINEDStudent):
         inject_(student, teacher)
     elif narrow is not None:
-        narrow_(student, teacher, narrow)
+        narrow_(student, teacher, **narrow)
     else:
         load_weights(student, teacher.state_dict(), "the teacher")

@@ -94,10 +94,11 @@ def edge_moments(u: Tensor, v: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
     """
     _check(u, v, index)
     edges = max(index.numel(), 1)
-    count = torch.bincount(index.flatten(), minlength=u.size(0)).to(u.dtype)
-    mean_u, mean_v = count @ u / edges, v.sum(0) * index.size(1) / edges
+    # Sums over rows, not products with a vector: those depend on the number of threads.
+    count = torch.bincount(index.flatten(), minlength=u.size(0)).to(u.dtype).unsqueeze(1)
+    mean_u, mean_v = (count * u).sum(0) / edges, v.sum(0) * index.size(1) / edges
     u, v = u - mean_u, v - mean_v
-    squares = count @ u.square() + index.size(1) * v.square().sum(0)
+    squares = (count * u.square()).sum(0) + index.size(1) * v.square().sum(0)
     products = (v * spmm(_rows_of(index, u.size(0)), u)).sum(0)
     return mean_u + mean_v, ((squares + 2 * products) / edges).clamp(min=0)
 

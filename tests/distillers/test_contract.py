@@ -60,6 +60,12 @@ def _map() -> Structure:
     return Structure(neck=torch.randn(2, WIDTH, 4, 6))
 
 
+def _pillars() -> Structure:
+    return Structure(
+        x=torch.randn(NODES, WIDTH), importance=torch.arange(NODES), batch=torch.tensor([0, 0, 0, 0, 1, 1, 1])
+    )
+
+
 class _Detection:
     """What a detector found: its loss depends on `scores` [N]."""
 
@@ -105,6 +111,7 @@ EXAMPLES = {
     "LabelKD": Example(distillers.LabelKD, _scenes, _scenes),
     "LogitKD": Example(distillers.LogitKD, _scenes, _scenes),
     "PKD": Example(lambda: distillers.PKD(WIDTH, WIDTH), _map, _map),
+    "PointDistiller": Example(lambda: distillers.PointDistiller(WIDTH, WIDTH, 3, n=1.0), _pillars, _pillars),
     "RKD": Example(lambda: distillers.RKD(elements=6), _map, _map),
     "SimilarityPreserving": Example(distillers.SimilarityPreserving, _map, _map),
     "SparseKD": Example(distillers.SparseKD, _scenes, _scenes),

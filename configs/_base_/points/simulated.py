@@ -32,25 +32,126 @@ _adamw = dict(
     optimizer=dict(type="AdamW", lr=0.001, betas=[0.95, 0.99], weight_decay=0.01),
     clip_grad=dict(max_norm=35, norm_type=2),
 )
-_loader = dict(batch_size=4, cache=True)
+_schedule = dict(
+    train_dataloader=dict(batch_size=4, cache=True),
+    optim_wrapper=_adamw,
+    param_scheduler=dict(type="OneCycle", peak=5),
+)
+_taught = dict(teacher=dict(stage="teacher"))
+# Channels of the student (a quarter) and of the teacher: pillars, and the neck that the head reads.
+_pillars = dict(student_channels=16, teacher_channels=64)
+_neck = dict(student_channels=48, teacher_channels=192, field="neck")
 
+# The teacher trains longer than the students, which all train equally long from the same initialisation. One rule sets
+# the weights of all methods: the weighted loss of a method is about as large as the detection loss when training starts.
 stages = dict(
     teacher=dict(
         title="PointPillars",
         role="teacher",
         model=_detector,
-        train_dataloader=_loader,
-        optim_wrapper=_adamw,
-        param_scheduler=dict(type="OneCycle", peak=5),
+        adapter=dict(elements="pillars", maps=["neck"], head=True),
         train_cfg=dict(max_epochs=30),
+        **_schedule,
     ),
     plain=dict(
         title="PointPillars 16x",
         role="plain",
         model=dict(**_detector, width=0.25),
-        train_dataloader=_loader,
-        optim_wrapper=_adamw,
-        param_scheduler=dict(type="OneCycle", peak=5),
+        adapter=dict(elements="pillars", maps=["neck"], head=True),
         train_cfg=dict(max_epochs=15),
+        **_schedule,
+    ),
+    point_distiller=dict(
+        like="plain",
+        title="PointPillars 16x, PointDistiller",
+        method="PointDistiller",
+        role="distilled",
+        teachers=_taught,
+        distillers=dict(kd=dict(type="PointDistiller", **_pillars, out_channels=16, weight=1.0)),
+    ),
+    point_distiller_reference=dict(
+        like="plain",
+        title="PointPillars 16x, PointDistiller as published",
+        method="PointDistiller, reference",
+        role="distilled",
+        teachers=_taught,
+        distillers=dict(kd=dict(type="PointDistiller", **_pillars, out_channels=16, mode="reference", weight=1.0)),
+    ),
+    fitnet=dict(
+        like="plain",
+        title="PointPillars 16x, FitNet",
+        method="FitNet",
+        role="distilled",
+        teachers=_taught,
+        distillers=dict(kd=dict(type="FitNet", **_neck, weight=1.0)),
+    ),
+    attention_transfer=dict(
+        like="plain",
+        title="PointPillars 16x, attention transfer",
+        method="AT",
+        role="distilled",
+        teachers=_taught,
+        distillers=dict(kd=dict(type="AttentionTransfer", field="neck", weight=1.0)),
+    ),
+    similarity=dict(
+        like="plain",
+        title="PointPillars 16x, similarity preserving",
+        method="SP",
+        role="distilled",
+        teachers=_taught,
+        distillers=dict(kd=dict(type="SimilarityPreserving", field="neck", weight=1.0)),
+    ),
+    rkd=dict(
+        like="plain",
+        title="PointPillars 16x, RKD",
+        method="RKD",
+        role="distilled",
+        teachers=_taught,
+        distillers=dict(kd=dict(type="RKD", field="neck", weight=1.0)),
+    ),
+    channel_wise=dict(
+        like="plain",
+        title="PointPillars 16x, channel-wise",
+        method="CWD",
+        role="distilled",
+        teachers=_taught,
+        distillers=dict(kd=dict(type="ChannelWise", **_neck, weight=1.0)),
+    ),
+    pkd=dict(
+        like="plain",
+        title="PointPillars 16x, PKD",
+        method="PKD",
+        role="distilled",
+        teachers=_taught,
+        distillers=dict(kd=dict(type="PKD", **_neck, weight=1.0)),
+    ),
+    itkd=dict(
+        like="plain",
+        title="PointPillars 16x, itKD",
+        method="itKD",
+        role="distilled",
+        teachers=_taught,
+        distillers=dict(kd=dict(type="ITKD", **_neck, point_range=_range, weight=1.0)),
+    ),
+    logit_kd=dict(
+        like="plain",
+        title="PointPillars 16x, logit KD",
+        method="logit KD",
+        role="distilled",
+        teachers=_taught,
+        distillers=dict(kd=dict(type="LogitKD", weight=1.0)),
+    ),
+    sparsekd=dict(
+        like="plain",
+        title="PointPillars 16x, SparseKD",
+        method="SparseKD",
+        role="distilled",
+        init_from=dict(stage="teacher", narrow=dict(concatenated={"head.*": 3})),
+        objective_weight=0.0,
+        teachers=_taught,
+        distillers=dict(
+            labels=dict(type="LabelKD", scores=[0.6, 0.5, 0.5]),
+            logits=dict(type="SparseKD", point_range=_range, weight=1.0),
+        ),
     ),
 )

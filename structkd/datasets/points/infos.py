@@ -20,8 +20,9 @@ _ARRAYS = {
     for package in ("numpy.core", "numpy._core")
     for name in ("multiarray._reconstruct", "multiarray.scalar", "numeric._frombuffer")
 }
+_BUILTINS = {f"{module}.{name}" for module in ("builtins", "__builtin__") for name in ("set", "bytes", "bytearray")}
 #: All that an info file may name; none of them runs code of the file.
-ALLOWED = {"numpy.ndarray", "numpy.dtype", "_codecs.encode", "builtins.set", "builtins.bytearray", *_ARRAYS}
+ALLOWED = {"numpy.ndarray", "numpy.dtype", "_codecs.encode", *_BUILTINS, *_ARRAYS}
 
 
 class _Forbidden(pickle.UnpicklingError):

@@ -22,6 +22,8 @@ class EdgeLayer(nn.Module):
     """
 
     weight: Tensor
+    running_mean: Tensor | None
+    running_var: Tensor | None
 
     def __init__(
         self,

@@ -19,19 +19,17 @@ SPACE = ("feature", "position", "both")
 
 
 class Neighborhoods(NamedTuple):
-    """Attributes:
-    center: [N] row of each element asked about.
-    index: [N, K] rows of its neighbours, nearest first.
-    weight: [N] how much it counts, N in sum; None for ones.
+    """The edges of a distiller.
+
+    Attributes:
+        center: [N] row of each element asked about.
+        neighbors: [N, K] rows of its neighbours, nearest first.
+        weight: [N] how much it counts, N in sum; None for ones.
     """
 
     center: Tensor
-    index: Tensor
+    neighbors: Tensor
     weight: Tensor | None
-
-    @property
-    def num_edges(self) -> int:
-        return self.index.numel()
 
 
 def importance_of(rows: Rows, kind: str, reader: str) -> Tensor:

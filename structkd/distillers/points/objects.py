@@ -11,6 +11,7 @@ from torch import Tensor
 from structkd.errors import ConfigError, DataError, WiringError
 from structkd.models.points.box_coder import sine_difference
 from structkd.models.points.gaussian import MIN_RADIUS, draw_gaussians, gaussian_radius
+from structkd.ops.precision import accumulator
 from structkd.structure import Structure
 
 #: What locates the objects of a student's Structure.
@@ -94,7 +95,7 @@ def paired_logits(student: Structure, teacher: Structure, reader: str) -> tuple[
             f"{reader}: logits have shapes {tuple(z_s.shape)} (student) and {tuple(z_t.shape)} (teacher); expected "
             "[B, A, K, H, W] with the same scenes, anchors and classes."
         )
-    return z_s.float(), z_t.float()
+    return z_s.to(accumulator(z_s)), z_t.to(accumulator(z_t))
 
 
 def paired_boxes(

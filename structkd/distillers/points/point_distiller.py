@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 from torch import Tensor, nn
 
@@ -141,12 +143,10 @@ class PointDistiller(Distiller):
         self.importance, self.reweight, self.pool, self.space, self.guard = importance, reweight, pool, space, guard
         self.reads = frozenset({field})
         self.reads_teacher = frozenset({"importance"} if importance == "count" else ())
-        shared = {"fuse": fuse, "running": self.reference}
+        layer = partial(EdgeLayer, out_channels=out_channels, fuse=fuse, running=self.reference)
         affine, fixed = guard != "no_affine", guard == "fixed"
-        self.student_edges = EdgeLayer(student_channels, out_channels, affine=affine, **shared)
-        self.teacher_edges = EdgeLayer(
-            teacher_channels, out_channels, affine=affine and not fixed, fixed=fixed, **shared
-        )
+        self.student_edges = layer(student_channels, affine=affine)
+        self.teacher_edges = layer(teacher_channels, affine=affine and not fixed, fixed=fixed)
         self.decoder = nn.Linear(out_channels, 2 * teacher_channels) if guard == "reconstruction" else None
         self.register_buffer("edge_variance", torch.tensor(0.0), persistent=False)
 
@@ -164,7 +164,7 @@ class PointDistiller(Distiller):
         """Losses of one scene's elements, and the variance of its teacher's edges."""
         found = self._neighborhoods(teacher, self.k)
         ours, theirs = self._terms(x, teacher.x, found)
-        losses = {"variance": _variance(theirs, found.index)}
+        losses = {"variance": _variance(theirs, found.neighbors)}
         if self.decoder is not None:
             losses["edge_reconstruction"] = self._reconstruction(teacher.x, theirs, found)
             theirs = theirs[0].detach(), theirs[1].detach()
@@ -185,10 +185,10 @@ class PointDistiller(Distiller):
         weight = weights[0] if self.importance == "count" else None
         found = Neighborhoods(torch.cat(centers), torch.cat(indices), weight)
         ours, theirs = self._terms(student.x, teacher.x, found)
-        self.edge_variance = _variance(theirs, found.index)
+        self.edge_variance = _variance(theirs, found.neighbors)
         mean = self._difference(ours, theirs, found)
         if self.reweight is None:
-            edges = len(found.center) if self.pool else found.index.numel()
+            edges = len(found.center) if self.pool else found.neighbors.numel()
             total = mean * (edges * ours[0].size(1))
             return 5e-4 * total.clamp(min=torch.finfo(total.dtype).tiny).sqrt() * (total.detach() > 0)
         per_batch = self.importance == "activation" and self.pool is None
@@ -202,8 +202,8 @@ class PointDistiller(Distiller):
         return Neighborhoods(center, nearest_to(teacher, center, k, self.space, "PointDistiller"), weight)
 
     def _terms(self, student: Tensor, teacher: Tensor, found: Neighborhoods) -> tuple[Terms, Terms]:
-        ours = self.student_edges(student, found.center, found.index)
-        return ours, self.teacher_edges(teacher, found.center, found.index)
+        ours = self.student_edges(student, found.center, found.neighbors)
+        return ours, self.teacher_edges(teacher, found.center, found.neighbors)
 
     def _difference(self, ours: Terms, theirs: Terms, found: Neighborhoods) -> Tensor:
         """Weighted mean square over edges (or pooled edges) and channels."""
@@ -217,8 +217,8 @@ class PointDistiller(Distiller):
     def _reconstruction(self, x: Tensor, theirs: Terms, found: Neighborhoods) -> Tensor:
         """Squared error of what a few edges of each centre are decoded to, relative to the input's square."""
         assert self.decoder is not None
-        ranks = torch.linspace(0, found.index.size(1) - 1, min(DECODED, found.index.size(1))).long()
-        index = found.index[:, ranks.to(found.index.device)]
+        ranks = torch.linspace(0, found.neighbors.size(1) - 1, min(DECODED, found.neighbors.size(1))).long()
+        index = found.neighbors[:, ranks.to(found.neighbors.device)]
         ends = torch.cat([x[index], x[found.center].unsqueeze(1).expand(-1, index.size(1), -1)], -1)
         error = self.decoder(edges_of(*theirs, index)) - ends
         return error.square().mean() / ends.square().mean().clamp(min=1e-6)

@@ -45,7 +45,7 @@ class PointMLP(nn.Module):
                 norm = self.norms[i]
                 assert isinstance(norm, nn.BatchNorm1d)
                 x = norm_rows(norm, x)
-            x = torch.relu(x)
+            x = x.relu_()  # neither layer's gradient needs what it gave
         return x
 
 
