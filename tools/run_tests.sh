@@ -8,7 +8,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . tools/env.sh
-structkd_env train,onnx,tensorboard,dev
+structkd_env train,points,onnx,tensorboard,dev
 
 # One thread for each process: sums come out the same on every machine, and two workers do not fight over two cores.
 export OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1

@@ -33,7 +33,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         return 2
     for name, value in result["metrics"].items():
-        print(f"{result['stage']}  {name}  {100 * value:.2f}")
+        if "detail/" not in name:
+            print(f"{result['stage']}  {name}  {100 * value:.2f}")
     if args.json:
         atomic_write_json(args.json, result)
     else:

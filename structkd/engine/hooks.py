@@ -199,7 +199,8 @@ class ProgressHook(Hook):
     def after_val_epoch(self, runner: Any, metrics: dict[str, float] | None = None) -> None:
         every = max(1, runner.max_epochs // self.number)
         if runner.epoch % every == 0 or time.monotonic() - self._last > self.seconds:
-            self._log(runner, runner.epoch, "  ".join(f"{key} {value:.4f}" for key, value in (metrics or {}).items()))
+            shown = {key: value for key, value in (metrics or {}).items() if "detail/" not in key}
+            self._log(runner, runner.epoch, "  ".join(f"{key} {value:.4f}" for key, value in shown.items()))
 
     def _log(self, runner: Any, epoch: float, scores: str) -> None:
         self._last = time.monotonic()

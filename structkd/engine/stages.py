@@ -225,7 +225,7 @@ class StageRun:
                 store_outputs(task, self.data, self.folder)
             atomic_write_json(self.result_file, result)
         barrier()
-        scores = "  ".join(f"{key} {value:.4f}" for key, value in metrics.items())
+        scores = "  ".join(f"{key} {value:.4f}" for key, value in metrics.items() if "detail/" not in key)
         logger.info("%s  done: %s  (best epoch %s)", self.label, scores, training["selected"]["epoch"])
         return result
 

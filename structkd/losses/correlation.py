@@ -30,7 +30,8 @@ def correlation_loss(f_s: Tensor, f_t: Tensor) -> Tensor:
     Raises:
         DataError: shapes that do not fit.
 
-    Differences: the standard deviation carries no epsilon; a channel counts as constant where rounding is all there is.
+    Differences: the published code (mmdet) adds 1e-6 to an unbiased standard deviation, so that faint channels count
+    less; here a channel counts in full unless rounding is all that varies.
     """
     check_pair(f_s, f_t)
     if not f_s.numel():

@@ -18,7 +18,7 @@ def distance_loss(x_s: Tensor, x_t: Tensor) -> Tensor:
         \psi(i, j) = \frac{\| x[i] - x[j] \|_2}{\mu}
 
     with mu the mean distance over pairs and l the Huber loss, :math:`(a - b)^2 / 2` up to a difference of 1 and
-    linear beyond. Park et al., "Relational Knowledge Distillation", CVPR 2019, equations 4 to 6. Zero when the sides
+    linear beyond. Park et al., "Relational Knowledge Distillation", CVPR 2019, section 3.2.1. Zero when the sides
     are equal up to a rotation, a shift and a scale; 0 below two elements. O(n^2) memory.
 
     Args:
@@ -43,7 +43,7 @@ def angle_loss(x_s: Tensor, x_t: Tensor) -> Tensor:
         \psi(i, j, k) = \left\langle \frac{x[i] - x[j]}{\| x[i] - x[j] \|},
                                      \frac{x[k] - x[j]}{\| x[k] - x[j] \|} \right\rangle
 
-    over all triplets of distinct elements; source (equations 7 and 8), Huber loss l, arguments and what it is blind to
+    over all triplets of distinct elements; source (section 3.2.2), Huber loss l, arguments and what it is blind to
     as in `distance_loss`. 0 below three elements. O(n^3 + n^2 C) memory: for some tens of sampled elements.
 
     Differences: the authors' code takes the mean over all n^3 triplets, those with repeated elements (always equal)

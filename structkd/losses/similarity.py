@@ -16,8 +16,8 @@ def similarity_preserving(f_s: Tensor, f_t: Tensor) -> Tensor:
         L = \frac{1}{B^2} \| \tilde G_s - \tilde G_t \|_F^2, \qquad
         \tilde G[i] = \frac{(F F^T)[i]}{\| (F F^T)[i] \|_2}
 
-    with F [B, C H W] the flattened features. Tung & Mori, "Similarity-Preserving Knowledge Distillation", ICCV 2019,
-    equations 1 to 4. Zero when the sides are equal. Both sides may have any size: only the B x B products meet. A
+    with F [B, C H W] the flattened features. Tung & Mori, "Similarity-Preserving Knowledge Distillation", ICCV 2019.
+    Zero when the sides are equal. Both sides may have any size: only the B x B products meet. A
     single sample is as similar to itself on either side: 0, without a gradient.
 
     Args:

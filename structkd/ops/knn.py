@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor
 
 from structkd.errors import ConfigError, DataError
 
-#: From this many coordinates on, distances are made of products instead of differences, several times faster.
+#: With more coordinates than these, products are several times faster than differences.
 WIDE = 32
+_BY_DIFFERENCES = "donot_use_mm_for_euclid_dist"
 #: Queries compared at once, so that a tile stays in the caches: with many columns the nearest are found in one go.
 ROWS = 128
 #: Fewest groups of columns whose minima bound the distance of the nearest.
@@ -31,7 +30,7 @@ def knn(
     """The `k` nearest rows of `x` for each query.
 
     Deterministic: equal distances go to the lower row number, whatever `block` is (as far as rounding lets equal
-    distances come out equal; up to 32 coordinates it does).
+    distances come out equal).
 
     Args:
         x: [N, C] points to choose from; finite floating point.
@@ -57,7 +56,8 @@ def knn(
     alone = y is None
     y, batch_y = (x, batch_x) if y is None else (y, batch_y)
     _check(x, y, batch_x, batch_y)
-    points, queries, distances, finish = _prepare(x, y, metric)
+    space = _Space(x, y, metric)
+    narrowed = 2 * max(2 * k, GROUPS)  # columns from which on a tile is worth it
     found_index, found_distance = [], []
     height = min(block, ROWS)
     for top in range(0, y.size(0), height):
@@ -66,18 +66,24 @@ def knn(
         if batch_x is not None and batch_y is not None:
             ends = torch.stack([batch_y[rows[0]], batch_y[rows[-1]] + 1])
             low, high = torch.searchsorted(batch_x.contiguous(), ends).tolist()
-        best = queries.new_empty(rows.numel(), 0)
+        best = space.y.new_empty(rows.numel(), 0)
         best_id = rows.new_empty(rows.numel(), 0)
         for left in range(low, high, block):
             columns = torch.arange(left, min(left + block, high), device=x.device)
-            tile = distances(queries[top : top + height], points[left : left + columns.numel()])
+            narrow = columns.numel() >= narrowed
+            estimated = narrow and space.estimates
+            tile = space.estimate(rows, columns) if estimated else space.distance(rows, columns)
             if alone and not loop:
                 tile.masked_fill_(rows.unsqueeze(1) == columns, float("inf"))
             if batch_x is not None and batch_y is not None:
                 tile.masked_fill_(batch_y[rows].unsqueeze(1) != batch_x[columns], float("inf"))
-            tile, ids = _promising(tile, columns, best, k)
-            best, best_id = _nearest(torch.cat([best, tile.clamp_(min=0)], 1), torch.cat([best_id, ids], 1), k)
-        best, order = torch.sort(finish(best), dim=1, stable=True)
+            ids = columns.expand_as(tile)
+            if narrow:
+                tile, ids = _packed(tile, columns, _limit(tile, best, k, space.slack(rows) if estimated else None))
+            if estimated:
+                tile = space.distance(rows, ids).masked_fill_(tile.isinf(), float("inf"))
+            best, best_id = _nearest(torch.cat([best, tile], 1), torch.cat([best_id, ids], 1), k)
+        best, order = torch.sort(best, dim=1, stable=True)
         there = best.isfinite()
         query = rows.unsqueeze(1).expand_as(best)
         found_index.append(torch.stack([query[there], best_id.gather(1, order)[there]]))
@@ -87,21 +93,69 @@ def knn(
     return torch.cat(found_index, 1), torch.cat(found_distance).to(x.dtype)
 
 
-def _promising(tile: Tensor, columns: Tensor, best: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """What of a tile may be among the `k` nearest, with ids: a far narrower array, filled up with infinity.
+class _Space:
+    """Distances between queries and points.
 
-    To choose from few is what makes it fast. Once there are k, only what is closer than the last of them counts; before
-    that, the k-th smallest of the minima of 2k or more groups of columns is a bound that at least k columns keep to.
+    Euclidean ones are made of differences, which tells near rows apart in any precision. With many coordinates that is
+    slow, and products only lose the last digits: there products say who may be near, differences who is.
     """
-    groups = max(2 * k, GROUPS)
-    if tile.size(1) < 2 * groups:
-        return tile, columns.expand_as(tile)
+
+    def __init__(self, x: Tensor, y: Tensor, metric: str) -> None:
+        if metric not in ("euclidean", "cosine"):
+            raise ConfigError(f"metric is '{metric}'; expected 'euclidean' or 'cosine'.")
+        wide, self.cosine = x.size(1) > WIDE, metric == "cosine"
+        self.estimates = wide and not self.cosine
+        dtype = torch.float64 if wide and self.cosine else torch.promote_types(x.dtype, torch.float32)
+        self.x, self.y = x.to(dtype), y.to(dtype)
+        if self.cosine:
+            self.x, self.y = (torch.nn.functional.normalize(rows, dim=1) for rows in (self.x, self.y))
+        elif self.estimates:
+            # |q - p|^2 = <(-2 q, |q|^2, 1), (p, 1, |p|^2)>, about the middle, where least of it cancels.
+            exact = dtype == torch.float64 or torch.get_float32_matmul_precision() == "highest"
+            middle = self.x.mean(0) if len(x) else 0
+            p, q = ((rows - middle).to(dtype if exact else torch.float64) for rows in (self.x, self.y))
+            pp, qq = (rows.square().sum(1, keepdim=True) for rows in (p, q))
+            self.factors = torch.cat([-2 * q, qq, torch.ones_like(qq)], 1), torch.cat([p, torch.ones_like(pp), pp], 1)
+            # How far off an estimate can be, from the error bound of a dot product; doubled, and doubled again.
+            largest = pp.amax() if len(x) else 0
+            self.error = 8 * (x.size(1) + 4) * torch.finfo(dtype).eps * (qq + largest)
+
+    def distance(self, rows: Tensor, columns: Tensor) -> Tensor:
+        """[R, M] of queries `rows` [R] to points `columns`, [M] or for each query its own [R, M]."""
+        if self.cosine:
+            return (1 - self.y[rows] @ self.x[columns].t()).clamp_(min=0)
+        if columns.dim() == 1:
+            return torch.cdist(self.y[rows], self.x[columns], compute_mode=_BY_DIFFERENCES)
+        return torch.cdist(self.y[rows].unsqueeze(1), self.x[columns], compute_mode=_BY_DIFFERENCES).squeeze(1)
+
+    def estimate(self, rows: Tensor, columns: Tensor) -> Tensor:
+        """[R, M] of their squares, off by no more than half of `slack`."""
+        q, p = self.factors
+        with torch.autocast(q.device.type, enabled=False):
+            return q[rows[0] : rows[-1] + 1] @ p[columns[0] : columns[-1] + 1].t()
+
+    def slack(self, rows: Tensor) -> Tensor:
+        return self.error[rows]
+
+
+def _limit(tile: Tensor, best: Tensor, k: int, slack: Tensor | None) -> Tensor:
+    """[R, 1] what none of the `k` nearest exceeds, in a tile of distances or (with `slack`) of estimated squares.
+
+    Once there are k, the last of them; before that, the k-th smallest of the minima of 2k or more groups of columns,
+    which at least k columns keep to.
+    """
     if best.size(1) == k:
-        there = tile < best.amax(1, keepdim=True)
-    else:
-        minima = tile[:, : tile.size(1) // groups * groups].unflatten(1, (-1, groups)).amin(1)
-        there = tile <= minima.kthvalue(k, dim=1, keepdim=True).values
-    found = there.flatten().nonzero().flatten()
+        last = best.amax(1, keepdim=True)
+        return last if slack is None else last.square() + slack
+    groups = max(2 * k, GROUPS)
+    minima = tile[:, : tile.size(1) // groups * groups].unflatten(1, (-1, groups)).amin(1)
+    last = minima.kthvalue(k, dim=1, keepdim=True).values
+    return last if slack is None else last + slack
+
+
+def _packed(tile: Tensor, columns: Tensor, limit: Tensor) -> tuple[Tensor, Tensor]:
+    """What of each row keeps to its limit, with ids: a far narrower array to choose from, filled up with infinity."""
+    found = (tile <= limit).flatten().nonzero().flatten()
     row = found.div(tile.size(1), rounding_mode="floor")
     count = torch.bincount(row, minlength=tile.size(0))
     width = int(count.max()) if count.numel() else 0
@@ -126,38 +180,6 @@ def _nearest(distance: Tensor, ids: Tensor, k: int) -> tuple[Tensor, Tensor]:
     chosen = closer | (equal & (equal.cumsum(1) <= room))
     place = chosen.flatten().nonzero().view(-1, k)
     return distance.take(place), ids.take(place)
-
-
-def _prepare(
-    x: Tensor, y: Tensor, metric: str
-) -> tuple[Tensor, Tensor, Callable[[Tensor, Tensor], Tensor], Callable[[Tensor], Tensor]]:
-    """Points, queries, what to compare rows of them by, and what makes a distance of that."""
-    dtype = torch.float64 if x.size(1) > WIDE else torch.promote_types(x.dtype, torch.float32)
-    points, queries = x.to(dtype), y.to(dtype)
-    if metric == "cosine":
-        points, queries = (torch.nn.functional.normalize(rows, dim=1) for rows in (points, queries))
-        return points, queries, _cosine, torch.clone
-    if metric != "euclidean":
-        raise ConfigError(f"metric is '{metric}'; expected 'euclidean' or 'cosine'.")
-    if x.size(1) <= WIDE:
-        return points, queries, _by_differences, torch.clone
-    # |q - p|^2 = <(-2 q, |q|^2, 1), (p, 1, |p|^2)>, in float64, where what cancels between near rows does not matter.
-    one = points.new_ones(1)
-    points = torch.cat([points, one.expand(x.size(0), 1), points.square().sum(1, keepdim=True)], 1)
-    queries = torch.cat([-2 * queries, queries.square().sum(1, keepdim=True), one.expand(y.size(0), 1)], 1)
-    return points, queries, _by_products, torch.sqrt
-
-
-def _cosine(a: Tensor, b: Tensor) -> Tensor:
-    return 1 - a @ b.t()
-
-
-def _by_differences(a: Tensor, b: Tensor) -> Tensor:
-    return torch.cdist(a, b, compute_mode="donot_use_mm_for_euclid_dist")
-
-
-def _by_products(a: Tensor, b: Tensor) -> Tensor:
-    return a @ b.t()
 
 
 def _check(x: Tensor, y: Tensor, batch_x: Tensor | None, batch_y: Tensor | None) -> None:

@@ -121,22 +121,19 @@ def test_dtypes(generator, dtype, tolerance):
 
 
 def test_same_on_any_number_of_threads(generator):
-    grid = (8, 40, 40)
-    coords = _cells(generator, 6000, 2, grid)
-    x, weight = (t.float() for t in (_normal(generator, 6000, 16), _normal(generator, 3, 3, 3, 16, 16)))
-    upstream, found = torch.randn(6000, 16, generator=generator), []
+    grid = (2, 60, 60)
+    coords = _cells(generator, 3000, 2, grid)
+    x, weight = (t.detach().float() for t in (_normal(generator, 3000, 16), _normal(generator, 1, 3, 3, 16, 16)))
+    upstream, found = torch.randn(3000, 16, generator=generator), []
     try:
-        for threads in (1, 2, 2):
+        for threads in (1, 2):
             torch.set_num_threads(threads)
-            rules = strided_rules(coords, grid, 2, (3, 3, 3), (2, 2, 2), (1, 1, 1))
-            down = sparse_conv(x.detach(), weight, rules)
-            leaves = x.detach().requires_grad_(), weight.detach().requires_grad_()
-            same = sparse_conv(*leaves, submanifold_rules(coords, grid, 2, (3, 3, 3)))
-            found.append((down.detach(), same.detach(), *torch.autograd.grad(same, leaves, upstream)))
+            down = sparse_conv(x, weight, strided_rules(coords, grid, 2, (1, 3, 3), (1, 2, 2), (0, 1, 1)))
+            leaves = x.clone().requires_grad_(), weight.clone().requires_grad_()
+            same = sparse_conv(*leaves, submanifold_rules(coords, grid, 2, (1, 3, 3)))
+            found.append((down, same.detach(), *torch.autograd.grad(same, leaves, upstream)))
     finally:
         torch.set_num_threads(1)
-    for two, again in zip(*found[1:]):
-        assert torch.equal(two, again)
     for one, two in zip(found[0][:3], found[1][:3]):
         assert torch.equal(one, two)
     # Inside the one product that makes a weight's gradient, torch may split the sum.

@@ -34,3 +34,20 @@ def test_evaluation_is_measured(points):
     assert len(row.detail["seconds"]) == 2 and "KITTI AP: repeat 2 of 2" in said
     # Neither perfect nor hopeless, so that matching has something to do.
     assert 20 < row.detail["results"]["Car"]["2d"]["AP40"][1] < 90
+
+
+def test_both_sides_of_every_comparison_agree(points):
+    from benchmarks.harness import Comparison
+
+    comparisons = [benchmark for benchmark in points.suite("small") if isinstance(benchmark, Comparison)]
+    assert [c.name for c in comparisons] == ["edge layers", "neighbours by features", "PointDistiller loss"]
+    for comparison in comparisons:
+        old, new = comparison.sides("small")
+        for theirs, ours in zip(old(), new(), strict=True):
+            gap = (theirs - ours).abs().max() / theirs.abs().max()
+            assert gap < 1e-3, comparison.name
+
+
+def test_targets_are_asked_at_the_full_size_only(points):
+    asked = {b.name: (b.faster, b.smaller, b.asked_at) for b in points.suite("kitti") if hasattr(b, "faster")}
+    assert asked["edge layers"] == (5, 5, ("kitti",)) and asked["neighbours by features"][0] == 1

@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-import torch
 
 from structkd.datasets.points.augment import turn
 from structkd.datasets.points.collisions import overlaps
 from structkd.datasets.points.frame import Frame
 from structkd.datasets.points.gt_database import GTDatabase
+from structkd.datasets.points.inside import owners, rows_in_boxes
 from structkd.errors import ConfigError, DataError
 from structkd.evaluation.kitti.objects import wrap
-from structkd.ops.points_in_boxes import box_of_points
 
 #: Objects of each class that a frame is filled up to in the published PointPillars configs.
 GROUPS = {"Car": 15, "Pedestrian": 15, "Cyclist": 15}
@@ -48,12 +47,12 @@ class ObjectNoise:
 
     def __call__(self, frame: Frame, rng: np.random.Generator) -> Frame:
         points, boxes = frame.points.copy(), frame.boxes.copy()
-        owner = _owner(points, boxes)
+        owner = owners(points, boxes)
         for i in range(len(boxes)):
             tried = np.repeat(boxes[i : i + 1], self.num_try, axis=0)
             tried[:, :3] += rng.normal(0, self.translation_std, (self.num_try, 3))
             tried[:, 6] += rng.uniform(-self.rotation, self.rotation, self.num_try)
-            free = ~overlaps(tried, np.delete(boxes, i, axis=0)).any(axis=1)
+            free = ~overlaps(tried, _near(tried, np.delete(boxes, i, axis=0))).any(axis=1)
             if not free.any():
                 continue
             moved, rows = tried[free.argmax()], np.flatnonzero(owner == i)
@@ -64,6 +63,13 @@ class ObjectNoise:
             points[rows], boxes[i] = inside, moved
         boxes[:, 6] = wrap(boxes[:, 6])
         return frame.replace(points=points, boxes=boxes)
+
+
+def _near(tried: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Those of the other boxes that any of the places tried can reach: usually few or none."""
+    middle = tried[:, :2].mean(axis=0)
+    reach = np.hypot(*(tried[:, :2] - middle).T).max() + np.hypot(*tried[0, 3:5]) / 2
+    return others[np.hypot(*(others[:, :2] - middle).T) <= reach + np.hypot(*others[:, 3:5].T) / 2]
 
 
 class GTSampling:
@@ -110,14 +116,16 @@ class GTSampling:
             raise DataError("GTSampling: boxes of the database have no velocities, those of the frame have.")
         for label, count, pool in self.pools:
             wanted = min(count - int((labels == label).sum()), len(pool))
-            for row in rng.choice(pool, wanted, replace=False) if wanted > 0 else ():
-                box = self.database.boxes[row : row + 1, : boxes.shape[1]]
-                if not overlaps(box, boxes).any():
-                    boxes, labels = np.concatenate([boxes, box]), np.append(labels, label)
-                    chosen.append(row)
+            drawn = rng.choice(pool, max(wanted, 0), replace=False)
+            kept = drawn[_apart(self.database.boxes[drawn], boxes)]
+            boxes = np.concatenate([boxes, self.database.boxes[kept][:, : boxes.shape[1]]])
+            labels = np.concatenate([labels, np.full(len(kept), label)])
+            chosen += kept.tolist()
         if not chosen:
             return frame
-        background = frame.points[_owner(frame.points, boxes[len(frame.boxes) :]) < 0]
+        background = np.delete(
+            frame.points, np.concatenate(rows_in_boxes(frame.points, boxes[len(frame.boxes) :])), axis=0
+        )
         pasted = [self.database.points(row) for row in chosen]
         if pasted[0].shape[1] != background.shape[1]:
             raise DataError(
@@ -127,6 +135,9 @@ class GTSampling:
         return frame.replace(points=np.concatenate([*pasted, background]), boxes=boxes, labels=labels)
 
 
-def _owner(points: np.ndarray, boxes: np.ndarray) -> np.ndarray:
-    """[P] the first box that holds each point, -1 for none."""
-    return box_of_points(torch.from_numpy(points), torch.from_numpy(np.ascontiguousarray(boxes[:, :7]))).numpy()
+def _apart(drawn: np.ndarray, boxes: np.ndarray) -> np.ndarray:
+    """[n] bool: which drawn boxes to keep so that they overlap neither `boxes` nor a kept one before them."""
+    keep, among = ~np.any(overlaps(drawn, boxes), axis=1, keepdims=True)[:, 0], overlaps(drawn, drawn)
+    for i in range(1, len(drawn)):
+        keep[i] &= not (among[i, :i] & keep[:i]).any()
+    return keep

@@ -7,15 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from structkd.datasets.points.frame import Frames
 from structkd.datasets.points.infos import read_pickle
+from structkd.datasets.points.inside import rows_in_boxes
 from structkd.datasets.points.kitti import CLASSES, KittiFrames, lidar_boxes
 from structkd.datasets.points.kitti_files import read_points
 from structkd.datasets.points.kitti_infos import difficulty
 from structkd.errors import DataError, reason
-from structkd.ops.points_in_boxes import points_in_boxes
 
 
 class GTDatabase:
@@ -127,10 +126,7 @@ class GTDatabase:
 
 def cut_out(points: np.ndarray, boxes: np.ndarray) -> list[np.ndarray]:
     """For each box the points in it, relative to its bottom centre."""
-    inside = points_in_boxes(torch.from_numpy(points), torch.from_numpy(np.ascontiguousarray(boxes[:, :7]))).numpy()
-    parts = []
-    for i, box in enumerate(boxes):
-        part = points[inside[:, i]].copy()
+    parts = [points[rows] for rows in rows_in_boxes(points, boxes)]
+    for part, box in zip(parts, boxes):
         part[:, :3] -= box[:3]
-        parts.append(part)
     return parts

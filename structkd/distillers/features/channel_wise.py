@@ -15,7 +15,7 @@ from structkd.structure import Structure
 class ChannelWise(Distiller):
     r"""Divergence of each channel's distribution over space (CWD).
 
-    Shu et al., "Channel-wise Knowledge Distillation for Dense Prediction", ICCV 2021, equations 2 to 4:
+    Shu et al., "Channel-wise Knowledge Distillation for Dense Prediction", ICCV 2021:
 
     .. math::
         L = \frac{\tau^2}{B C} \sum_b \sum_c KL\big(\phi(f_t^b[:, c]) \,\|\, \phi(f_s^b[:, c])\big), \qquad
@@ -26,7 +26,8 @@ class ChannelWise(Distiller):
     Args:
         student_channels, teacher_channels: C of the field on either side; a learned linear map takes the student's to
             the teacher's where they differ.
-        field: what is compared, a map [B, C, H, W] or rows [N, C] with `batch`; a head's scores are one too.
+        field: what is compared, a map [B, C, H, W] or rows [N, C] with `batch`; a head's scores
+            [B, A, K, H, W] are a map of A K channels.
         tau: temperature of both sides.
 
     Reads `field` of both sides; teacher maps of another size are resized to the student's. Returns `channel`, zero

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from torch import Tensor
 
@@ -28,17 +28,22 @@ class FeaturePair(NamedTuple):
 def paired_features(student: Structure, teacher: Structure, field: str, reader: str) -> FeaturePair:
     """The field of both sides, ready to be compared.
 
-    Maps of different size are compared on the student's grid. Of rows those that `student.mask` [N] shuts out are
+    Maps of different size are compared on the student's grid; of a head's scores [B, A, K, H, W] anchors and classes
+    make A K channels. Of rows those that `student.mask` [N] shuts out are
     left away; `batch` [N] (absent: one sample) is the student's.
 
     Raises:
         DataError: different kinds or numbers of features, rows of different elements (`n_id`), a batch vector that is
             not ascending.
     """
-    f_s, f_t = student[field], teacher[field]
+    f_s, f_t = (_flat(side[field]) for side in (student, teacher))
     if not all(isinstance(f, Tensor) and f.dim() == 4 for f in (f_s, f_t)):
         ours, theirs = paired_elements(student, teacher, field, reader)
         return FeaturePair(ours.x, theirs.x, ours.batch)
     if f_s.size(0) != f_t.size(0):
         raise DataError(f"{reader}: {field} is of {f_s.size(0)} samples (student) and {f_t.size(0)} (teacher).")
     return FeaturePair(f_s, resized(f_t, f_s.shape[-2:]), None)
+
+
+def _flat(field: Any) -> Any:
+    return field.flatten(1, 2) if isinstance(field, Tensor) and field.dim() == 5 else field

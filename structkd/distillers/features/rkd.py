@@ -15,7 +15,7 @@ from structkd.structure import Structure
 class RKD(Distiller):
     r"""Distance-wise and angle-wise relations among elements drawn from each sample.
 
-    Park et al., "Relational Knowledge Distillation", CVPR 2019, equations 4 to 8:
+    Park et al., "Relational Knowledge Distillation", CVPR 2019, section 3.2:
 
     .. math::
         L = w_d \sum_{i, j} l\Big(\frac{\|s_i - s_j\|}{\mu_s}, \frac{\|t_i - t_j\|}{\mu_t}\Big)
@@ -27,7 +27,8 @@ class RKD(Distiller):
         field: what is compared, a map [B, C, H, W] (elements are its cells) or rows [N, C] with `batch`.
         elements: most elements of a sample, drawn uniformly without replacement, the same on both sides; a sample that
             has no more takes part whole. Time and memory of the angles grow with the cube.
-        distance_weight, angle_weight: weight of each term; 0 leaves it out. The paper's ratio is 1 to 2.
+        distance_weight, angle_weight: weight of each term; 0 leaves it out. Published: 1 to 2, as 25 and 50 in
+            classification.
         seed: of the draws.
 
     Reads `field` of both sides, of any number of channels. Returns `distance` and `angle`, zero when the sides are

@@ -13,7 +13,7 @@ from structkd.structure import Structure
 class SimilarityPreserving(Distiller):
     r"""Similarities between the samples of a batch.
 
-    Tung & Mori, "Similarity-Preserving Knowledge Distillation", ICCV 2019, equations 1 to 4:
+    Tung & Mori, "Similarity-Preserving Knowledge Distillation", ICCV 2019:
 
     .. math::
         L = \frac{1}{B^2} \| \tilde G_s - \tilde G_t \|_F^2, \qquad

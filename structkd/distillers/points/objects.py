@@ -116,5 +116,6 @@ def paired_boxes(
             "[B, A, D, H, W] on one grid. Leave the boxes out (box_weight=0) where the grids differ."
         )
     scene, anchor, row, column = place
-    ours, theirs = ours[scene, anchor, :, row, column], theirs[scene, anchor, :, row, column]
+    dtype = accumulator(ours, theirs)
+    ours, theirs = (side[scene, anchor, :, row, column].to(dtype) for side in (ours, theirs))
     return sine_difference(ours, theirs) if ours.size(1) == 7 else (ours, theirs)

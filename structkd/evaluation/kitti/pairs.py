@@ -49,7 +49,7 @@ def overlapping_pairs(
     wanted, found = _kinds(labels, detections, categories)
     low = detections.image_height < max(difficulty.min_height for difficulty in DIFFICULTIES)
     blocks = []
-    for label, detection in _same_frame(label_count, detection_count):
+    for label, detection in same_frame(label_count, detection_count):
         possible = (wanted[label] >= 0) & ((wanted[label] == found[detection]) | low[detection])
         label, detection = label[possible], detection[possible]
         overlap = _overlaps(labels[label], detections[detection])
@@ -68,7 +68,7 @@ def dont_care_share(
     regions = torch.from_numpy(labels.image_boxes[labels.dont_care])
     boxes = torch.from_numpy(detections.image_boxes)
     share = np.zeros(len(detections))
-    for region, detection in _same_frame(region_count, detection_count):
+    for region, detection in same_frame(region_count, detection_count):
         own = boxes[detection]
         shared = intersection_2d(own, regions[region], aligned=True)
         area = extent(own[:, 2:] - own[:, :2])
@@ -89,7 +89,7 @@ def _kinds(
     return wanted, found
 
 
-def _same_frame(count_a: np.ndarray, count_b: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def same_frame(count_a: np.ndarray, count_b: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """All pairs of a row of a and a row of b that belong to the same frame, in order, in blocks of some `BLOCK`.
 
     There is at least one block, if need be an empty one.

@@ -5,7 +5,9 @@ from structkd.models.points.anchors import Anchor
 from structkd.models.points.backbone import Backbone, Neck
 from structkd.models.points.center_head import CenterHead
 from structkd.models.points.detector import Detection, Detector, Elements
+from structkd.models.points.openmmlab import load_openmmlab, to_openmmlab
 from structkd.models.points.pillar_encoder import PillarEncoder
+from structkd.models.points.point_rcnn import PointRCNN
 from structkd.models.points.pointpillars import PointPillars
 from structkd.models.points.second import SECOND
 from structkd.models.points.second_encoder import SparseEncoder
@@ -29,10 +31,13 @@ __all__ = [
     "Neck",
     "PillarEncoder",
     "PointPillars",
+    "PointRCNN",
     "SparseConv3d",
     "SparseEncoder",
     "SparseInverseConv3d",
     "SparseSequential",
     "SparseTensor",
     "SubMConv3d",
+    "load_openmmlab",
+    "to_openmmlab",
 ]

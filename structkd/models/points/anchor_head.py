@@ -14,6 +14,7 @@ from structkd.models.points.box_coder import decode, direction_of, encode, sine_
 from structkd.models.points.dense import Head, HeadOutput
 from structkd.models.points.losses import negative_focal, positive_focal, smooth_l1
 from structkd.models.points.suppression import best_boxes
+from structkd.ops.precision import accumulator
 
 #: Weights of the classification, the box and the direction loss.
 WEIGHTS = (1.0, 2.0, 0.2)
@@ -64,7 +65,6 @@ class AnchorHead(Head):
         self.num_classes, self.per_class = len(anchors), per_class
         self.score_threshold, self.nms_threshold = score_threshold, nms_threshold
         self.nms_pre, self.max_boxes = nms_pre, max_boxes
-        self.thresholds = torch.tensor([(anchor.positive, anchor.negative) for anchor in anchors])
         self.grid = AnchorGrid.build(anchors, bounds, shape, centred, rotations)
         kinds = self.grid.shape[0]
         self.conv_cls = nn.Conv2d(in_channels, kinds * self.num_classes, 1)
@@ -84,10 +84,9 @@ class AnchorHead(Head):
         return HeadOutput(logits, box_map, direction)
 
     def loss(self, output: HeadOutput, boxes: Tensor, labels: Tensor, boxes_batch: Tensor) -> dict[str, Tensor]:
-        logits, box_map, direction = (value.float() for value in self._maps(output))
-        grid = self._grid(logits.device)
-        boxes = boxes[:, :7].float()
-        found = assign(grid, boxes, labels, boxes_batch, self.thresholds.to(logits.device), self.per_class)
+        logits, box_map, direction = self._maps(output)
+        grid, boxes = self._grid(logits.device), boxes[:, :7].to(logits)
+        found = assign(grid, boxes, labels, boxes_batch, self.per_class)
 
         scene, kind, row, column = self._cell(found.positive)
         wanted = boxes[found.target]
@@ -113,7 +112,7 @@ class AnchorHead(Head):
         return total - skipped + (positive_focal(scores) - negative_focal(scores)).sum()
 
     def predict(self, output: HeadOutput) -> list[dict[str, Tensor]]:
-        logits, box_map, direction = (value.float() for value in self._maps(output))
+        logits, box_map, direction = self._maps(output)
         # The best class of each anchor decides which anchors go on, with all their classes.
         best = logits.amax(2).flatten(1)
         anchors = best.topk(min(self.nms_pre, best.size(1)), dim=1).indices
@@ -140,8 +139,10 @@ class AnchorHead(Head):
 
     @staticmethod
     def _maps(output: HeadOutput) -> tuple[Tensor, Tensor, Tensor]:
+        """The three maps, at least in float32."""
         assert output.direction is not None
-        return output.logits, output.box_map, output.direction
+        dtype = accumulator(output.logits)
+        return output.logits.to(dtype), output.box_map.to(dtype), output.direction.to(dtype)
 
 
 def _bias(conv: nn.Conv2d) -> Tensor:

@@ -80,6 +80,7 @@ class AnchorGrid:
         sizes: [S, 3] l, w, h.
         z: [S] heights of the bottom faces.
         rotations: [R] radians.
+        thresholds: [S, 2] least overlap of a positive anchor, and of one that is not background.
     """
 
     x: Tensor
@@ -87,6 +88,7 @@ class AnchorGrid:
     sizes: Tensor
     z: Tensor
     rotations: Tensor
+    thresholds: Tensor
 
     @classmethod
     def build(
@@ -113,6 +115,7 @@ class AnchorGrid:
             torch.tensor([anchor.size for anchor in anchors], dtype=torch.float32),
             torch.tensor([anchor.z for anchor in anchors], dtype=torch.float32),
             torch.tensor(rotations, dtype=torch.float32),
+            torch.tensor([(anchor.positive, anchor.negative) for anchor in anchors], dtype=torch.float32),
         )
 
     def to(self, device: torch.device) -> AnchorGrid:

@@ -27,14 +27,7 @@ class Assignment:
 
 
 @torch.no_grad()
-def assign(
-    grid: AnchorGrid,
-    boxes: Tensor,
-    labels: Tensor,
-    boxes_batch: Tensor,
-    thresholds: Tensor,
-    per_class: bool = True,
-) -> Assignment:
+def assign(grid: AnchorGrid, boxes: Tensor, labels: Tensor, boxes_batch: Tensor, per_class: bool = True) -> Assignment:
     """Anchors to objects by their overlap seen from above, boxes turned to the nearest quarter.
 
     An anchor is positive for the object it overlaps most if by at least `positive`; background if all its overlaps
@@ -42,11 +35,10 @@ def assign(
     that is at least `negative`; of several objects the last wins.
 
     Args:
-        grid: anchors.
+        grid: anchors and their thresholds.
         boxes: [M, 7 or more].
         labels: [M] class; sizes of the grid are by class.
         boxes_batch: [M] scene.
-        thresholds: [S, 2] positive and negative of each size.
         per_class: an object is matched with the anchors of its own class only; otherwise with all (and gives its own
             class to them).
 
@@ -75,7 +67,7 @@ def assign(
     iou = shared / (area - shared)
 
     # What overlaps too little for anything is background and drops out here.
-    low = thresholds[row_size, 1]
+    low = grid.thresholds[row_size, 1]
     row, j, i = (iou >= low[:, None, None]).nonzero(as_tuple=True)
     iou, box, size = iou[row, j, i], row_box[row], row_size[row]
     kinds, height, width = grid.shape
@@ -87,7 +79,7 @@ def assign(
     taken = iou == best[pair]
     touched, slot = anchor.unique(return_inverse=True)
     largest = iou.new_zeros(touched.numel()).scatter_reduce_(0, slot, iou, "amax")
-    wins = (iou == largest[slot]) & (iou >= thresholds[size, 0])
+    wins = (iou == largest[slot]) & (iou >= grid.thresholds[size, 0])
     count = boxes.size(0)
     first = slot.new_full((touched.numel(),), count).scatter_reduce_(0, slot[wins], box[wins], "amin")
     last = slot.new_full((touched.numel(),), -1).scatter_reduce_(0, slot[taken], box[taken], "amax")

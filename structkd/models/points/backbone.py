@@ -75,7 +75,7 @@ class Neck(nn.Module):
             size = round(stride if stride >= 1 else 1 / stride)
             layer = conv(before, after, size, size, bias=False)
             nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
-            self.deblocks.append(nn.Sequential(layer, batch_norm_2d(after), nn.ReLU(inplace=True)))
+            self.deblocks.append(nn.Sequential(layer, batch_norm_2d(after), nn.ReLU()))
 
     def forward(self, maps: Sequence[Tensor]) -> Tensor:
         return torch.cat([deblock(x) for deblock, x in zip(self.deblocks, maps)], 1)

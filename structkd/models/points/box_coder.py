@@ -52,7 +52,7 @@ def direction_of(yaw: Tensor) -> Tensor:
 
 
 def with_direction(yaw: Tensor, direction: Tensor) -> Tensor:
-    """[...] the heading in the half `direction` that equals `yaw` up to a half turn."""
+    """[...] the heading in the half `direction` that equals `yaw` up to a half turn, from -pi / 2 to 3 pi / 2."""
     return torch.remainder(yaw - DIRECTION_OFFSET, math.pi) + DIRECTION_OFFSET + math.pi * direction
 
 

@@ -14,6 +14,7 @@ from structkd.models.points.gaussian import MIN_RADIUS, draw_gaussians, gaussian
 from structkd.models.points.layers import conv_norm_relu
 from structkd.models.points.losses import gaussian_focal
 from structkd.models.points.suppression import best_boxes
+from structkd.ops.precision import accumulator
 
 #: Bias of the heat map: every cell starts with a score of about 0.1.
 BIAS = -2.19
@@ -89,12 +90,13 @@ class CenterHead(Head):
     def loss(self, output: HeadOutput, boxes: Tensor, labels: Tensor, boxes_batch: Tensor) -> dict[str, Tensor]:
         if self.velocity and boxes.size(1) < 9:
             raise DataError(f"velocity=True needs boxes of 9 columns (vx, vy last), got {boxes.size(1)}.")
-        logits, box_map = output.logits[:, 0].float(), output.box_map[:, 0].float()
-        place, size = self._place(boxes.float()), boxes.new_tensor(self.cell)
+        logits, box_map = self._maps(output)
+        boxes = boxes.to(logits)
+        place, size = self._place(boxes), boxes.new_tensor(self.cell)
         column, row = place.floor().long().unbind(1)
         inside = (row >= 0) & (row < self.shape[0]) & (column >= 0) & (column < self.shape[1])
         inside &= (boxes[:, 3:5] > 0).all(1)
-        boxes, place, label, scene = boxes[inside].float(), place[inside], labels[inside], boxes_batch[inside]
+        boxes, place, label, scene = boxes[inside], place[inside], labels[inside], boxes_batch[inside]
         row, column = row[inside], column[inside]
         length, width = (boxes[:, 3:5] / size).unbind(1)
         radius = gaussian_radius(length, width).long().clamp(min=MIN_RADIUS)
@@ -111,10 +113,11 @@ class CenterHead(Head):
         }
 
     def predict(self, output: HeadOutput) -> list[dict[str, Tensor]]:
-        scores = output.logits[:, 0].float().sigmoid()
+        logits, box_map = self._maps(output)
+        scores = logits.sigmoid()
         scores = scores * (F.max_pool2d(scores, 3, stride=1, padding=1) == scores)
         top, index = scores.flatten(1).topk(min(self.nms_pre, scores[0].numel()), dim=1)
-        return [self._predict_scene(*maps) for maps in zip(output.box_map[:, 0].float(), top, index)]
+        return [self._predict_scene(*maps) for maps in zip(box_map, top, index)]
 
     def _predict_scene(self, box_map: Tensor, scores: Tensor, index: Tensor) -> dict[str, Tensor]:
         above = scores > self.score_threshold
@@ -124,6 +127,12 @@ class CenterHead(Head):
         row, column = place // width, place % width
         boxes = self._decode(box_map[:, row, column].T, row, column)
         return best_boxes(boxes, scores, label, self.nms_threshold, self.max_boxes)
+
+    @staticmethod
+    def _maps(output: HeadOutput) -> tuple[Tensor, Tensor]:
+        """Scores [B, K, H, W] and boxes [B, D, H, W], at least in float32."""
+        dtype = accumulator(output.logits)
+        return output.logits[:, 0].to(dtype), output.box_map[:, 0].to(dtype)
 
     def _place(self, boxes: Tensor) -> Tensor:
         """[M, 2] centres in cells, x then y."""

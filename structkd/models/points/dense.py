@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from structkd.datasets.points.scenes import Scenes
-from structkd.errors import DataError
 from structkd.models.points.backbone import Backbone, Neck, head_shape
 from structkd.models.points.detector import Detection, Detector, Elements
 from structkd.models.points.layers import scaled
+from structkd.models.points.targets import check_targets
 
 
 @dataclass
@@ -57,14 +57,7 @@ class DenseDetection(Detection):
         self.head, self.output = head, output
 
     def loss(self, boxes: Tensor, labels: Tensor, boxes_batch: Tensor) -> dict[str, Tensor]:
-        count, known = boxes.size(0), self.head.num_classes
-        if boxes.dim() != 2 or boxes.size(1) < 7 or labels.shape != (count,) or boxes_batch.shape != (count,):
-            raise DataError(
-                f"Got boxes {tuple(boxes.shape)}, labels {tuple(labels.shape)} and boxes_batch "
-                f"{tuple(boxes_batch.shape)}; expected [M, 7 or more], [M] and [M]."
-            )
-        if count and (labels.min() < 0 or labels.max() >= known):
-            raise DataError(f"labels go from {labels.min()} to {labels.max()}; the detector knows {known} classes.")
+        check_targets(boxes, labels, boxes_batch, self.head.num_classes)
         return self.head.loss(self.output, boxes, labels, boxes_batch)
 
     @torch.no_grad()

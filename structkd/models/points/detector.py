@@ -37,7 +37,7 @@ class Detection:
         maps: dense maps [B, C, H, W]: "canvas" (scattered pillars, flattened voxels), "backbone_0", ..., "neck".
         logits: class scores before the sigmoid [B, A, K, H, W] (A anchors or 1 a cell, K classes); `None` where
             there is no dense head.
-        box_map: encoded boxes [B, A, 7, H, W]; `None` with `logits`.
+        box_map: encoded boxes [B, A, 7, H, W] (8 or 10 columns behind a `CenterHead`, see there); `None` with `logits`.
         bounds: x0, y0, x1, y1 in metres, what all maps and `logits` cover: row 0 starts at y0, column 0 at x0.
     """
 

@@ -24,7 +24,7 @@ def conv_norm_relu(in_channels: int, out_channels: int, stride: int = 1) -> list
     """3 x 3 convolution without bias, batch norm, ReLU."""
     conv = nn.Conv2d(in_channels, out_channels, 3, stride, padding=1, bias=False)
     nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu")
-    return [conv, batch_norm_2d(out_channels), nn.ReLU(inplace=True)]
+    return [conv, batch_norm_2d(out_channels), nn.ReLU()]
 
 
 def norm_rows(norm: nn.BatchNorm1d, x: Tensor) -> Tensor:

@@ -57,7 +57,8 @@ def load_openmmlab(
     missing = [theirs for theirs in names.values() if theirs not in state and not theirs.endswith(_OPTIONAL)]
     unexpected = sorted(set(state) - set(names.values()))
     layers = dict(model.named_modules())
-    converted, wrong = {}, []
+    converted: dict[str, Tensor] = {}
+    wrong: list[str] = []
     for ours, theirs in names.items():
         if theirs in state:
             value = _converted(ours, state[theirs], layers[ours.rpartition(".")[0]], wrong)
@@ -73,9 +74,7 @@ def load_openmmlab(
     model.load_state_dict({**expected, **_reorder(model, converted, order)})
 
 
-def to_openmmlab(
-    model: Detector, classes: Sequence[str] | None = None, layout: str = "spconv2"
-) -> dict[str, Tensor]:
+def to_openmmlab(model: Detector, classes: Sequence[str] | None = None, layout: str = "spconv2") -> dict[str, Tensor]:
     """The state dict of `model` under mmdet3d's names; `load_openmmlab` inverts it.
 
     Args:

@@ -88,7 +88,7 @@ class SetAbstraction(nn.Module):
             offset = pos[near] - centre.unsqueeze(1)
             # index_select's gradient is deterministic on the CPU; that of x[near] is not.
             grouped = torch.cat([offset.flatten(0, 1), x.index_select(0, near.flatten())], 1)
-            found.append(mlp(grouped).view(rows.numel(), count, -1).max(1).values)
+            found.append(mlp(grouped).unflatten(0, (rows.numel(), count)).max(1).values)
         return PointSet(centre, torch.cat(found, 1), scene)
 
 

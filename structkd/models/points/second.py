@@ -113,4 +113,3 @@ class SECOND(DenseDetector):
         size = [(b - a) / n for a, b, n in zip(low, high, reversed(out.grid))]
         n_id = cell_ids(out.coords, out.grid)
         return Elements(out.x, cell_centers(out.coords, low, size), out.coords[:, 0], n_id, count[n_id])
-

@@ -63,7 +63,7 @@ class SparseEncoder(nn.Module):
 
 
 def _layer(conv: SubMConv3d | SparseConv3d) -> SparseSequential:
-    return SparseSequential(conv, batch_norm_1d(conv.out_channels), nn.ReLU(inplace=True))
+    return SparseSequential(conv, batch_norm_1d(conv.out_channels), nn.ReLU())
 
 
 def _out_grid(grid: tuple[int, int, int], stages: int) -> tuple[int, int, int]:

@@ -130,6 +130,24 @@ def test_an_empty_batch_of_maps(name):
     assert value == 0
 
 
+@each
+def test_the_scores_of_a_head_are_a_map(name):
+    distiller = build(name)
+    z_s, z_t = double(2, 2, 3, 4, 5), double(2, 2, 3, 4, 5)
+    maps = [Structure(neck=z.flatten(1, 2)) for z in (z_s, z_t)]
+    assert torch.equal(total(distiller, Structure(neck=z_s), Structure(neck=z_t)), total(distiller, *maps))
+
+
+@each
+def test_half_precision(name):
+    """Beside a teacher in float32, as under autocast."""
+    distiller = build(name)
+    student, teacher = Structure(neck=double(2, WIDE, 9, 9).bfloat16()), Structure(neck=double(2, WIDE, 9, 9).float())
+    expected = total(distiller, Structure(neck=student.neck.double()), Structure(neck=teacher.neck.double()))
+    value = total(distiller.bfloat16(), student, teacher)
+    assert value.dtype == torch.float32 and torch.allclose(value.double(), expected, rtol=0.05)
+
+
 @on_rows
 def test_rows_of_other_elements_are_refused(name):
     x_s, x_t, batch = double(5, THIN), double(5, WIDE), torch.zeros(5, dtype=torch.long)

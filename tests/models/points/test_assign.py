@@ -10,10 +10,6 @@ from structkd.ops import iou_2d
 CAR, WALKER = Anchor((4.0, 2.0, 1.5), -1.8, 0.6, 0.45), Anchor((1.0, 0.5, 1.7), -0.6, 0.5, 0.35)
 
 
-def _thresholds(anchors):
-    return torch.tensor([(anchor.positive, anchor.negative) for anchor in anchors])
-
-
 def _upright(boxes):
     """x1, y1, x2, y2 of boxes turned to the nearest quarter."""
     turn = (boxes[:, 6] + math.pi / 2) % math.pi - math.pi / 2
@@ -69,7 +65,7 @@ def test_agrees_with_the_definition(per_class, centred, generator):
         )
         boxes[:, 3:6] = sizes[labels] * (0.7 + 0.6 * torch.rand(count, 3, generator=generator))
         batch = torch.randint(0, 3, (count,), generator=generator).sort().values
-        found = assign(grid, boxes, labels, batch, _thresholds(anchors), per_class)
+        found = assign(grid, boxes, labels, batch, per_class)
         expected = _by_definition(grid, anchors, boxes, labels, batch, 3, per_class)
         different = _dense(grid, found, 3) != expected
         # Overlaps that tie in exact arithmetic may differ by rounding: one anchor in ten thousand.
@@ -85,7 +81,7 @@ def _one_row(*boxes, labels=None, anchors=(CAR,), per_class=True):
     boxes = torch.tensor(boxes).view(-1, 7)
     labels = torch.zeros(len(boxes), dtype=torch.int64) if labels is None else torch.tensor(labels)
     batch = torch.zeros(len(boxes), dtype=torch.int64)
-    return assign(grid, boxes, labels, batch, _thresholds(anchors), per_class)
+    return assign(grid, boxes, labels, batch, per_class)
 
 
 def test_by_hand():

@@ -98,3 +98,15 @@ def test_radius_by_hand():
     # The third equation decides for a square of 10: a = 0.4, b = -4, c = -90, divided by 2 and not by 2 a.
     side = torch.tensor([10.0])
     torch.testing.assert_close(gaussian_radius(side, side), torch.tensor([(-4 + math.sqrt(160)) / 2]))
+
+
+def test_gradients(generator):
+    head = CenterHead(4, 2, (0.0, 0.0, 3.0, 3.0), (3, 3), channels=8)
+    boxes = torch.tensor([[1.3, 0.6, -1.0, 1, 0.5, 1.5, 2.5], [2.2, 2.9, -1.0, 1, 0.5, 1.5, 1.0]]).double()
+    maps = [torch.randn(2, 1, size, 3, 3, generator=generator).double().requires_grad_() for size in (2, 8)]
+
+    def total(*maps):
+        return torch.stack([*head.loss(HeadOutput(*maps), boxes, torch.tensor([0, 1]), torch.tensor([0, 1])).values()])
+
+    assert (total(*maps) > 0).all()
+    assert torch.autograd.gradcheck(total, maps)

@@ -21,8 +21,8 @@ def test_as_many_parameters_as_published(kind, width, count):
 
 
 @pytest.mark.parametrize("head", ["anchor", "center"])
-def test_overfits_and_finds_the_boxes(make, scenes, train, head):
-    torch.manual_seed(0)
+def test_overfits_and_finds_the_boxes(make, random_frame, train, head):
+    scenes = Scenes.from_frames([random_frame(1)])
     model = make(head=head, head_options=dict(channels=16) if head == "center" else None)
     losses = train(model, scenes, steps=60)
     assert losses[-1] < losses[0] / 10
@@ -97,6 +97,14 @@ def test_two_scenes_without_objects_weigh_as_one_anchor_each(pointpillars, frame
     one, two = (Scenes.from_frames([frame([], [])] * count) for count in (1, 2))
     a, b = (model(batch).loss(batch.boxes, batch.labels, batch.boxes_batch)["cls"] for batch in (one, two))
     torch.testing.assert_close(a, b)
+
+
+def test_same_seed_same_training(make, scenes, train):
+    runs = []
+    for _ in range(2):
+        torch.manual_seed(3)
+        runs.append(train(make(), scenes, steps=3))
+    assert runs[0] == runs[1]
 
 
 def test_wrong_input(make, scenes):

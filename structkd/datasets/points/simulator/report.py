@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
-import torch
 
 from structkd.datasets.points.boxes import boxes_to_lidar
+from structkd.datasets.points.inside import rows_in_boxes
 from structkd.datasets.points.kitti import KittiFrames
-from structkd.ops.points_in_boxes import points_in_boxes
 
 #: Statistics of KITTI's training frames. Counts of points are medians over labelled objects, n*r^2 (m^2) over those
 #: that are neither occluded nor truncated; distances (m) and sizes (m) are of the tracking sequences.
@@ -64,9 +63,9 @@ def statistics(frames: KittiFrames) -> dict[str, float]:
         points, objects, calibration = frames[i].points, frames.annotations(i), frames.calibration(i)
         objects = objects[~objects.dont_care]
         boxes = boxes_to_lidar(objects.camera_boxes, calibration.lidar_to_camera)
-        inside = points_in_boxes(torch.from_numpy(points), torch.from_numpy(boxes)).numpy()
-        count = inside.sum(0)
-        mean = points[:, 3].astype(np.float64) @ inside / np.maximum(count, 1)
+        values_in = [points[rows, 3] for rows in rows_in_boxes(points, boxes)]
+        count = np.array([len(one) for one in values_in])
+        mean = np.array([one.mean() if len(one) else 0 for one in values_in])
         distance = np.hypot(boxes[:, 0], boxes[:, 1])
         table = np.stack(
             [count, distance, mean, objects.occluded, objects.truncated, *objects.camera_boxes[:, [3, 5, 4]].T], axis=1

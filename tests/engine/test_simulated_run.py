@@ -1,0 +1,35 @@
+"""The whole way on the embedded data, small: simulate, train a teacher and students, distil, evaluate, report."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from structkd.engine import Switches, load_config, run_experiment
+from structkd.errors import ConfigError
+from structkd.visualization import read_runs, render_report
+
+CONFIG = Path(__file__).parents[2] / "configs" / "points" / "compare" / "pointpillars_simulated_small.py"
+
+
+def test_from_nothing_to_a_report(tmp_path):
+    try:
+        from structkd.backends import import_open3d
+
+        import_open3d()
+    except ConfigError as error:
+        pytest.skip(str(error))
+    sizes = {"num_train": 48, "num_test": 16, "root": str(tmp_path / "data"), "show_progress": False}
+    options = {f"data.dataset.{name}": value for name, value in sizes.items()}
+    options |= {"stages.teacher.train_cfg.max_epochs": 6, "stages.plain.train_cfg.max_epochs": 2}
+    options |= {"stages.point_distiller.train_cfg.max_epochs": 2, "data.latency_frames": 1}
+    options |= {"stages.teacher.model.layer_nums": [1, 1, 1]}
+    results = run_experiment(load_config(CONFIG, options), tmp_path / "work", [0], Switches())
+    for stage in ("teacher", "plain", "point_distiller"):
+        lines = (tmp_path / "work" / "seed_0" / stage / "scalars.jsonl").read_text().splitlines()
+        losses = [json.loads(line)["train/loss/box"] for line in lines]
+        assert losses[-1] < losses[0], stage
+    metrics = results["stages"]["teacher"]["metrics"]
+    assert metrics["detail/Car_BEV_AP11_moderate_loose"]["mean"] > 0
+    page, _ = render_report(read_runs([tmp_path / "work"]))
+    assert "PointDistiller" in page
