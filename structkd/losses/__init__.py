@@ -3,7 +3,7 @@
 None detaches its teacher side unless it says so: `Distiller.__call__` does, in one place.
 """
 
-from structkd.losses.attention import attention, attention_transfer
+from structkd.losses.attention import attention_map, attention_transfer
 from structkd.losses.channel_wise import channel_kl
 from structkd.losses.correlation import correlation_loss
 from structkd.losses.dirichlet import dirichlet_energy
@@ -28,7 +28,7 @@ from structkd.losses.token import token_kl, token_similarity
 __all__ = [
     "NeighborTargets",
     "angle_loss",
-    "attention",
+    "attention_map",
     "attention_transfer",
     "binary_kl_divergence",
     "channel_kl",

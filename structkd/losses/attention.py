@@ -10,7 +10,7 @@ from structkd.ops.precision import accumulator
 from structkd.ops.segment import segment_sum
 
 
-def attention(f: Tensor, batch: Tensor | None = None) -> Tensor:
+def attention_map(f: Tensor, batch: Tensor | None = None) -> Tensor:
     r"""Share of each element in its sample's energy: :math:`Q / \|Q\|_2`, :math:`Q_i = \sum_c f[i, c]^2`.
 
     Zagoruyko & Komodakis, "Paying More Attention to Attention", ICLR 2017, section 3.1: the mapping
@@ -53,7 +53,7 @@ def attention_transfer(f_s: Tensor, f_t: Tensor, batch: Tensor | None = None) ->
     a published weight of 1000 on the latter (their code) is 1000 / (H W) here.
     """
     check_pair(f_s, f_t, batch, same_channels=False)
-    difference = (attention(f_s, batch) - attention(f_t, batch)).square()
+    difference = (attention_map(f_s, batch) - attention_map(f_t, batch)).square()
     if batch is not None:
         samples = torch.bincount(batch).count_nonzero()
     else:

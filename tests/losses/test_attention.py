@@ -2,7 +2,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from structkd.losses import attention, attention_transfer
+from structkd.losses import attention_map, attention_transfer
 
 
 def double(*shape):
@@ -18,7 +18,7 @@ def reference(f_s, f_t):
 def test_by_hand():
     # Energies 3, 4 of length 5 against 1, 0.
     f_s, f_t = torch.tensor([[1.0, 2.0**0.5], [2.0, 0.0]]), torch.tensor([[1.0], [0.0]])
-    assert attention(f_s).tolist() == pytest.approx([0.6, 0.8])
+    assert attention_map(f_s).tolist() == pytest.approx([0.6, 0.8])
     assert attention_transfer(f_s, f_t).item() == pytest.approx(0.4**2 + 0.8**2)
 
 

@@ -20,7 +20,7 @@ from structkd.distillers.points.objects import (
     object_cells,
     paired_logits,
 )
-from structkd.errors import DataError
+from structkd.errors import ConfigError, DataError
 from structkd.losses.features import feature_loss
 from structkd.structure import Structure
 
@@ -59,9 +59,9 @@ class ITKD(Distiller):
     besides. Published weights: half for the sum of these losses, half for the detector's own.
 
     Differences: the autoencoder is trained by these losses alone, as published, so code and attention can shrink with
-    E and the mixing map: watch them beside the accuracy. Means are over scenes, where theirs divide by the padded
-    number of objects; so is the scale of the attention, the square root of the number of objects (theirs: of 500).
-    Scores go in after the sigmoid on both sides. One group of classes instead of a sum over tasks.
+    E and the mixing map: watch them beside the accuracy. Sums over objects are divided by the objects of a scene, and
+    the attention's products by the square root of their number; theirs take the number of rows that objects are padded
+    to. Scores go in after the sigmoid on both sides. One group of classes instead of a sum over tasks.
     """
 
     def __init__(
@@ -74,7 +74,8 @@ class ITKD(Distiller):
         point_range: Sequence[float] | None = None,
     ) -> None:
         super().__init__()
-        positive("ITKD", **{f"hidden[{i}]": width for i, width in enumerate(hidden)})
+        if not hidden or min(hidden) < 1:
+            raise ConfigError(f"ITKD(hidden={tuple(hidden)}): expected the channels of one layer or more.")
         self.bounds = check_range("ITKD", point_range)
         self.field, self.reads = field, frozenset({field})
         self.reads_student = TARGETS if self.bounds is not None else TARGETS | {"detection"}

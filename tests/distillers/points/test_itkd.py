@@ -139,6 +139,6 @@ def test_bad_input():
         build(head_channels=COLUMNS)(student, coarse)
     with pytest.raises(DataError, match="neck has shapes"):
         build()(student, side(WIDE, scenes=3))
-    for options in ({"hidden": (0,)}, {"head_channels": 0}, {"point_range": (1, 2)}):
+    for options in ({"hidden": (0,)}, {"hidden": ()}, {"head_channels": 0}, {"point_range": (1, 2)}):
         with pytest.raises(ConfigError, match=next(iter(options))):
             ITKD(THIN, WIDE, **options)

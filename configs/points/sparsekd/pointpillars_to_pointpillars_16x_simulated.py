@@ -1,0 +1,3 @@
+_base_ = "../../_base_/points/simulated.py"
+title = "SparseKD: PointPillars, 16 times smaller, on simulated streets"
+run = ["teacher", "plain", "sparsekd"]
