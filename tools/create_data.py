@@ -1,11 +1,13 @@
 """Prepares point-cloud data: once, before training.
 
 python tools/create_data.py kitti data/kitti
+python tools/create_data.py nuscenes data/nuscenes --version v1.0-mini
 python tools/create_data.py simulate data/simulated_kitti --train 400 --val 100
 
 `kitti` adds to KITTI's official folders what mmdet3d 1.x's tool of the same name does, under the same names: scans
 reduced to the camera's view, info files, and a database of objects for GT sampling. `simulate` makes labelled LiDAR
-frames in KITTI's layout. Both leave alone what is there, so an interrupted run is taken up where it stopped.
+frames in KITTI's layout. `nuscenes` writes info files from the tables of the dataset. All leave alone what is there,
+so an interrupted run is taken up where it stopped.
 """
 
 from __future__ import annotations
@@ -70,8 +72,23 @@ def simulate(args: argparse.Namespace) -> None:
         print(report(statistics(KittiFrames(folder, "train"))))
 
 
+def add_nuscenes(commands: argparse._SubParsersAction) -> None:
+    parser = commands.add_parser("nuscenes", help="info files from the tables of the dataset")
+    parser.add_argument("root", type=Path, metavar="ROOT", help="folder with samples, sweeps and the tables")
+    parser.add_argument("--version", default="v1.0-trainval", help="folder of the tables (default v1.0-trainval)")
+    parser.add_argument("--splits", nargs="+", help="default: train and val, or test for v1.0-test")
+    parser.set_defaults(run=nuscenes)
+
+
+def nuscenes(args: argparse.Namespace) -> None:
+    from structkd.datasets.points.nuscenes_infos import write_nuscenes_infos
+
+    for path in write_nuscenes_infos(args.root, args.version, args.splits):
+        print(path)
+
+
 #: Each adds one command.
-COMMANDS = (add_kitti, add_simulate)
+COMMANDS = (add_kitti, add_nuscenes, add_simulate)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

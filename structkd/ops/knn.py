@@ -14,6 +14,8 @@ _BY_DIFFERENCES = "donot_use_mm_for_euclid_dist"
 ROWS = 128
 #: Fewest groups of columns whose minima bound the distance of the nearest.
 GROUPS = 256
+#: Most numbers that are gathered at once to measure distances of what is near.
+GATHERED = 1 << 22
 
 
 @torch.no_grad()
@@ -72,7 +74,8 @@ def knn(
             columns = torch.arange(left, min(left + block, high), device=x.device)
             narrow = columns.numel() >= narrowed
             estimated = narrow and space.estimates
-            tile = space.estimate(rows, columns) if estimated else space.distance(rows, columns)
+            area = slice(top, top + rows.numel()), slice(left, left + columns.numel())
+            tile = space.estimate(*area) if estimated else space.distance(rows, columns)
             if alone and not loop:
                 tile.masked_fill_(rows.unsqueeze(1) == columns, float("inf"))
             if batch_x is not None and batch_y is not None:
@@ -126,14 +129,18 @@ class _Space:
             return (1 - self.y[rows] @ self.x[columns].t()).clamp_(min=0)
         if columns.dim() == 1:
             return torch.cdist(self.y[rows], self.x[columns], compute_mode=_BY_DIFFERENCES)
-        points = self.x.index_select(0, columns.flatten()).view(*columns.shape, self.x.size(1))
-        return torch.cdist(self.y[rows].unsqueeze(1), points, compute_mode=_BY_DIFFERENCES).squeeze(1)
+        # In parts, for where many points are equal, as the empty cells of a map are, all of them are among the near.
+        found = []
+        for part in columns.split(max(1, GATHERED // max(rows.numel() * self.x.size(1), 1)), 1):
+            points = self.x.index_select(0, part.flatten()).view(*part.shape, self.x.size(1))
+            found.append(torch.cdist(self.y[rows].unsqueeze(1), points, compute_mode=_BY_DIFFERENCES).squeeze(1))
+        return torch.cat(found, 1) if found else self.y.new_empty(columns.shape)
 
-    def estimate(self, rows: Tensor, columns: Tensor) -> Tensor:
+    def estimate(self, rows: slice, columns: slice) -> Tensor:
         """[R, M] of their squares, off by no more than half of `slack`."""
         q, p = self.factors
         with torch.autocast(q.device.type, enabled=False):
-            return q[rows[0] : rows[-1] + 1] @ p[columns[0] : columns[-1] + 1].t()
+            return q[rows] @ p[columns].t()
 
     def slack(self, rows: Tensor) -> Tensor:
         return self.error[rows]

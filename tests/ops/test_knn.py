@@ -31,7 +31,7 @@ def brute(x, k, y=None, batch_x=None, batch_y=None, metric="euclidean", loop=Fal
 
 
 @pytest.mark.parametrize("metric", ["euclidean", "cosine"])
-@pytest.mark.parametrize("channels", [3, 40])  # by differences, by products
+@pytest.mark.parametrize("channels", [3, 40])
 @pytest.mark.parametrize("block", [1, 4, 7, 100])
 @pytest.mark.parametrize("case", ["alone", "loop", "queries", "batches", "batches of queries"])
 def test_equals_brute_force(metric, channels, block, case):
@@ -47,8 +47,7 @@ def test_equals_brute_force(metric, channels, block, case):
     index, distance = knn(x, 5, metric=metric, block=block, **options)
     expected_index, expected_distance = brute(x, 5, metric=metric, **options)
     assert torch.equal(index, expected_index)
-    # By products a row's distance to itself is the root of a rounding error.
-    assert torch.allclose(distance, expected_distance, atol=1e-12 if channels == 3 else 1e-6)
+    assert torch.allclose(distance, expected_distance, atol=1e-12)
 
 
 @pytest.mark.parametrize("metric", ["euclidean", "cosine"])
@@ -68,7 +67,7 @@ def test_narrowing_loses_nothing(metric, channels, block, case, monkeypatch):
     index, distance = knn(x, 6, metric=metric, block=block, **options)
     expected_index, expected_distance = brute(x, 6, metric=metric, **options)
     torch.testing.assert_close(distance, expected_distance, rtol=0, atol=1e-6)
-    if channels == 2 and metric == "euclidean":  # where equal distances come out equal
+    if metric == "euclidean":  # of differences, so that equal distances come out equal
         assert torch.equal(index, expected_index)
     assert min(widths) < 50
 
@@ -113,6 +112,41 @@ def test_blocks_of_other_samples_are_not_visited(monkeypatch):
     monkeypatch.setattr(module, "_nearest", lambda d, ids, k: shapes.append(d.shape) or nearest(d, ids, k))
     knn(torch.randn(100, 3), 4, batch_x=torch.arange(10).repeat_interleave(10), block=10)
     assert len(shapes) == 10
+
+
+@pytest.mark.parametrize("offset", [0, 1000])
+@pytest.mark.parametrize("case", ["plain", "autocast", "imprecise products"])
+def test_estimates_lose_nothing_in_float32(offset, case, monkeypatch):
+    """Points far from zero, in clusters tighter than what rounding leaves of products."""
+    monkeypatch.setattr(module, "GROUPS", 8)
+    x = offset + torch.randn(20, 1, 64) + 1e-3 * torch.randn(20, 12, 64)
+    x = x.view(-1, 64)
+    if case == "imprecise products":
+        monkeypatch.setattr(torch, "get_float32_matmul_precision", lambda: "medium")
+    with torch.autocast("cpu", enabled=case == "autocast"):
+        index, distance = knn(x, 5)
+    exact, exact_distance = brute(x.double(), 5)
+    assert torch.equal(index, exact)
+    torch.testing.assert_close(distance.double(), exact_distance, rtol=1e-5, atol=0)
+
+
+def test_equal_points_take_no_more_memory(monkeypatch):
+    monkeypatch.setattr(module, "GROUPS", 8)
+    monkeypatch.setattr(module, "GATHERED", 40 * 64 * 3)
+    taken = []
+    select = torch.Tensor.index_select
+    monkeypatch.setattr(torch.Tensor, "index_select", lambda t, d, i: taken.append(len(i)) or select(t, d, i))
+    x = torch.ones(90, 64)
+    index, distance = knn(x, 3, y=x[:40])
+    assert index[1].tolist() == [0, 1, 2] * 40 and not distance.any()
+    assert sum(taken) == 90 * 40 and max(taken) == 40 * 3
+
+
+@pytest.mark.parametrize("size", [0, 5, 8, 67])
+def test_true_entries_are_found_in_order(size):
+    for share in (0, 0.1, 1):
+        mask = torch.rand(size) < share
+        assert torch.equal(module._true(mask), mask.nonzero().flatten())
 
 
 def test_near_duplicates_are_told_apart_in_float32():

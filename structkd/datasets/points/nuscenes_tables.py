@@ -66,7 +66,9 @@ class NuScenesTables:
                 rows = json.loads(path.read_bytes())
                 self._tables[name] = {row["token"]: row for row in rows}
             except (ValueError, TypeError, KeyError, RecursionError) as error:
-                raise DataError(f"{path} is no table ({reason(error)}); expected a list of rows with tokens.") from error
+                raise DataError(
+                    f"{path} is no table ({reason(error)}); expected a list of rows with tokens."
+                ) from error
         return self._tables[name]
 
     def get(self, name: str, token: str) -> Row:
@@ -91,7 +93,7 @@ class NuScenesTables:
         """
         from structkd.datasets.points.nuscenes_splits import in_split
 
-        tokens = []
+        tokens: list[str] = []
         for scene in sorted(self.table("scene").values(), key=lambda row: str(self.value("scene", row, "name"))):
             if in_split(self.value("scene", scene, "name"), split, self.version):
                 tokens += self._chain("sample", self.value("scene", scene, "first_sample_token"))
@@ -114,7 +116,9 @@ class NuScenesTables:
         try:
             return self._key_scans[sample]
         except KeyError as error:
-            raise DataError(f"{self.folder / 'sample_data'}.json has no key frame of {LIDAR} for sample {sample}.") from error
+            raise DataError(
+                f"{self.folder / 'sample_data'}.json has no key frame of {LIDAR} for sample {sample}."
+            ) from error
 
     @cached_property
     def _key_scans(self) -> dict[str, Row]:
@@ -204,22 +208,29 @@ class NuScenesTables:
                     rows.append((index, CLASSES.index(DETECTED[category]), row))
                 elif category == BICYCLE_RACK:
                     racks.append((index, row))
-        found = [row for _, _, row in rows]
-        table = [*(self.columns(found, *column) for column in (("translation", 3), ("size", 3), ("rotation", 4)))]
-        rack_table = [self.columns([row for _, row in racks], *c) for c in (("translation", 3), ("size", 3), ("rotation", 4))]
+        found, rack_rows = [row for _, _, row in rows], [row for _, row in racks]
+        center, size, rotation = self.boxes(found)
         points = self.columns(found, "num_lidar_pts", 0) + self.columns(found, "num_radar_pts", 0)
         return NuScenesBoxes(
             tuple(tokens),
             np.array([index for index, _, _ in rows], dtype=np.int64),
             np.array([label for _, label, _ in rows], dtype=np.int64),
-            *table,
+            center,
+            size,
+            rotation,
             velocity=np.array([self.velocity(row) for row in found]).reshape(-1, 2),
             attribute=np.array([self.attribute(row) for row in found], dtype=np.int64),
             num_points=points.astype(np.int64),
             ego=np.array([self.poses(self.lidar(token))[1][:3, 3] for token in tokens]).reshape(-1, 3),
-            racks=np.concatenate(rack_table, axis=1),
+            racks=np.concatenate(self.boxes(rack_rows), axis=1),
             rack_sample=np.array([index for index, _ in racks], dtype=np.int64),
         )
+
+    def boxes(self, annotations: list[Row]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Centres [N, 3], sizes [N, 3] (width, length, height) and quaternions [N, 4]."""
+        columns = ("translation", 3), ("size", 3), ("rotation", 4)
+        center, size, rotation = (self.columns(annotations, name, count) for name, count in columns)
+        return center, size, rotation
 
     def columns(self, annotations: list[Row], column: str, count: int) -> np.ndarray:
         """[N, count] float64 of a column of `sample_annotation`; [N] for count 0."""
@@ -231,4 +242,6 @@ class NuScenesTables:
                 return table
         except (ValueError, TypeError):
             pass
-        raise DataError(f"{self.folder / 'sample_annotation'}.json: {column} is not {count or 1} finite numbers in every row.")
+        raise DataError(
+            f"{self.folder / 'sample_annotation'}.json: {column} is not {count or 1} finite numbers in every row."
+        )

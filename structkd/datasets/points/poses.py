@@ -13,8 +13,9 @@ ORTHOGONAL = 1e-3
 
 
 def rotation_matrix(quaternion: np.ndarray) -> np.ndarray:
-    """[..., 3, 3] rotations of quaternions [..., 4] (w, x, y, z) of any length but 0."""
-    w, x, y, z = np.moveaxis(quaternion / np.linalg.norm(quaternion, axis=-1, keepdims=True), -1, 0)
+    """[..., 3, 3] rotations of quaternions [..., 4] (w, x, y, z) of any length; NaN for length 0."""
+    with np.errstate(invalid="ignore"):
+        w, x, y, z = np.moveaxis(quaternion / np.linalg.norm(quaternion, axis=-1, keepdims=True), -1, 0)
     rows = [
         [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],
         [2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)],
@@ -28,7 +29,12 @@ def quaternion_of(rotation: np.ndarray) -> np.ndarray:
     # The quaternion is the eigenvector of the largest eigenvalue of this matrix (Bar-Itzhack 2000), which also gives
     # the nearest rotation to a matrix that is not quite one.
     (a, b, c), (d, e, f), (g, h, i) = rotation
-    form = [[a + e + i, h - f, c - g, d - b], [0, a - e - i, b + d, c + g], [0, 0, e - a - i, f + h], [0, 0, 0, i - a - e]]
+    form = [
+        [a + e + i, h - f, c - g, d - b],
+        [0, a - e - i, b + d, c + g],
+        [0, 0, e - a - i, f + h],
+        [0, 0, 0, i - a - e],
+    ]
     upper = np.array(form, dtype=np.float64)
     quaternion = np.linalg.eigh(upper + np.triu(upper, 1).T)[1][:, -1]
     return quaternion if quaternion[0] >= 0 else -quaternion
@@ -101,5 +107,3 @@ def boxes_from_global(
     heading = rotation_matrix(quaternion.reshape(-1, 4))[:, :, 0] @ back[:3, :3].T
     flat = np.nan_to_num(velocity) @ back[:2, :2].T + np.where(np.isnan(velocity), np.nan, 0)
     return np.concatenate([place, size[:, [1, 0, 2]], np.arctan2(heading[:, 1], heading[:, 0])[:, None], flat], axis=1)
-
-

@@ -76,10 +76,10 @@ def importance_weights(importance: Tensor, tau: float, kind: str) -> Tensor:
         _, place, count = score.unique(return_inverse=True, return_counts=True)
         score = (count.cumsum(0) - (count - 1) / 2)[place].to(score.dtype)
     if kind != "raw":
-        score = score - score.mean()
-        # Equal importances leave rounding errors, which must not be blown up.
+        largest, score = score.abs().amax(), score - score.mean()
         spread = score.square().mean().sqrt()
-        score = score / spread if spread > 1e-6 else torch.zeros_like(score)
+        # Equal importances leave rounding errors, which must not be blown up.
+        score = torch.where(spread > 1e-6 * largest, score / spread, 0)
     return torch.softmax(score / tau, 0) * score.numel()
 
 
@@ -89,15 +89,15 @@ def nearest_to(rows: Rows, center: Tensor, k: int, space: str, reader: str) -> T
     Args:
         space: distances of features, of positions, or of both side by side, each divided by its own spread.
     """
-    parts = []
+    dtype, parts = accumulator(rows.x), []
     if space != "position":
-        parts.append(rows.x)
+        parts.append(rows.x.to(dtype))
     if space != "feature":
         if rows.pos is None:
             raise WiringError(f"{reader}(space={space!r}) reads pos of the teacher, whose structure has none.")
-        parts.append(rows.pos.to(rows.x.dtype))
+        parts.append(rows.pos.to(dtype))
     if len(parts) > 1:
         parts = [part / (part - part.mean(0)).square().sum(1).mean().sqrt().clamp(min=1e-6) for part in parts]
-    points = torch.cat(parts, 1).float() if rows.x.dtype.itemsize < 4 else torch.cat(parts, 1)
+    points = torch.cat(parts, 1)
     found, _ = knn(points, k, y=points[center])
     return found[1].view(center.numel(), min(k, points.size(0)))

@@ -344,6 +344,8 @@ def test_weights_follow_importance():
         assert importance_weights(torch.full((5,), 0.1), 0.5, kind).tolist() == [1] * 5
         scaled = importance_weights(importance.double() * (1 if kind == "log" else 100), 1.0, kind)
         torch.testing.assert_close(scaled.float(), importance_weights(importance, 1.0, kind))
+    tiny = importance_weights(importance.double() * 1e-9, 1.0, "zscore")
+    torch.testing.assert_close(tiny.float(), importance_weights(importance, 1.0, "zscore"))
     by_hand = torch.softmax(torch.tensor([-1.0, -1.0, 0.5, 1.5]) / torch.tensor(4.5 / 4).sqrt(), 0) * 4
     torch.testing.assert_close(importance_weights(importance, 1.0, "rank"), by_hand)
     assert importance_weights(torch.tensor([-5.0, 0.0, 5.0]), 1.0, "log").isfinite().all()

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from structkd.evaluation.nuscenes import ATTRIBUTES, CLASSES, NuScenesBoxes
+from structkd.evaluation.nuscenes import ATTRIBUTES, NuScenesBoxes
 
 
-def random_boxes(rng, samples, per_sample, scored, spread=30.0, classes=len(CLASSES)):
+def random_boxes(rng, samples, per_sample, scored, spread=30.0, classes=10):
     n = samples * per_sample
     rotation = rng.normal(0, 0.05, (n, 4))
     turn = rng.uniform(-np.pi, np.pi, n)
@@ -19,7 +19,7 @@ def random_boxes(rng, samples, per_sample, scored, spread=30.0, classes=len(CLAS
         samples=tuple(f"s{i}" for i in range(samples)),
         sample=sample,
         label=rng.integers(0, classes, n),
-        center=rng.uniform(-spread, spread, (n, 3)) + (600, 1000, 0),
+        center=rng.uniform(-spread, spread, (n, 3)) + np.array([600, 1000, 0]),
         size=rng.uniform(0.3, 5, (n, 3)),
         rotation=rotation,
         velocity=velocity,
@@ -29,7 +29,7 @@ def random_boxes(rng, samples, per_sample, scored, spread=30.0, classes=len(CLAS
     )
 
 
-def random_case(seed, samples=6, per_sample=40, spread=30.0, classes=len(CLASSES)):
+def random_case(seed, samples=6, per_sample=40, spread=30.0, classes=10):
     """Labels with places of the vehicle and racks, and detections that are partly copies of labels with noise."""
     rng = np.random.default_rng(seed)
     labels = random_boxes(rng, samples, per_sample, False, spread, classes)

@@ -97,7 +97,9 @@ def test_samples_and_classes_are_apart():
     assert found.curve("car", 0.5).average_precision() == pytest.approx(1)
     both_in_one = NuScenesEvaluation(labels, boxes([0.0, 0.0], sample=[0, 0], samples="ab", score=[0.9, 0.8]))
     assert both_in_one.curve("car", 0.5).precision[51] == 0
-    assert NuScenesEvaluation(labels, replace(labels, label=labels.label + 1, score=np.ones(2))).results()["mean_ap"] == 0
+    assert (
+        NuScenesEvaluation(labels, replace(labels, label=labels.label + 1, score=np.ones(2))).results()["mean_ap"] == 0
+    )
 
 
 def test_filters():
@@ -161,7 +163,7 @@ def test_errors():
     refused(boxes([], samples=()), boxes([], samples=(), score=[]), "no sample")
     with pytest.raises(ConfigError, match="Nearest: car"):
         NuScenesEvaluation(labels, detections).curve("cars", 2.0)
-    with pytest.raises(ConfigError, match="0.5, 1.0"):
+    with pytest.raises(ConfigError, match=r"0\.5, 1\.0"):
         NuScenesEvaluation(labels, detections).curve("car", 3.0)
     for wrong, match in (
         (dict(sample=np.array([1])), "sample from 1"),

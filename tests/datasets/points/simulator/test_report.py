@@ -8,7 +8,7 @@ from structkd.datasets.points.simulator import MEASURED, report, statistics
 
 
 def test_statistics_are_near_those_of_kitti(tmp_path):
-    frames = KittiFrames(simulated_kitti(tmp_path, 100, 0, show_progress=False), "train")
+    frames = KittiFrames(simulated_kitti(tmp_path, 60, 0, show_progress=False), "train")
     found = statistics(frames)
     text = report(found)
     # Cyclists are more frequent on purpose, so that a small set teaches them; the rest of a few objects is chance.

@@ -1,4 +1,6 @@
+import concurrent.futures
 import json
+import pickle
 import sys
 import time
 
@@ -77,8 +79,26 @@ def test_other_parameters_have_folders_of_their_own(tmp_path):
     assert len(folders) == 3
 
 
-def test_processes_make_the_same_frames(tmp_path):
-    assert content(make(tmp_path / "a", 2, 1)) == content(make(tmp_path / "b", 2, 1, num_workers=1))
+class _Pool:
+    """Does what a pool of spawned processes does with its work: sends it as bytes."""
+
+    def __init__(self, workers, context):
+        assert workers == 2 and context.get_start_method() == "spawn"
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        pass
+
+    def map(self, work, numbers, chunksize):
+        return [pickle.loads(pickle.dumps(work))(number) for number in numbers]
+
+
+def test_processes_make_the_same_frames(tmp_path, monkeypatch):
+    alone = content(make(tmp_path / "a", 2, 1))
+    monkeypatch.setattr(concurrent.futures, "ProcessPoolExecutor", _Pool)
+    assert content(make(tmp_path / "b", 2, 1, num_workers=2)) == alone
 
 
 def test_default_root(tmp_path, monkeypatch):
