@@ -37,6 +37,18 @@ def real_data() -> Path:
 
 
 @pytest.fixture(scope="session")
+def open3d():
+    """The open3d module; tests that need it are skipped, with the reason, where it does not load."""
+    from structkd.backends import import_open3d
+    from structkd.errors import ConfigError
+
+    try:
+        return import_open3d()
+    except ConfigError as error:
+        pytest.skip(str(error))
+
+
+@pytest.fixture(scope="session")
 def tool():
     """Tools are scripts, not a package: loads one by its name."""
 

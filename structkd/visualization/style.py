@@ -1,4 +1,14 @@
-"""The look of the report: light, readable, printable, nothing loaded from elsewhere."""
+"""The look of the report and of pictures of scenes: light, readable, printable, nothing loaded from elsewhere."""
+
+#: One colour a class, in the order of the classes; apart from each other for colour-blind eyes and on grey points.
+CLASS_COLOURS = (
+    *("#2563eb", "#ea580c", "#0f9d58", "#9333ea", "#db2777", "#0891b2", "#a16207", "#dc2626"),
+    *("#4d7c0f", "#475569"),
+)
+#: Labelled boxes, lines of axes, text.
+LABEL_COLOUR, LINE_COLOUR, TEXT_COLOUR = "#111827", "#e3e6eb", "#1f2630"
+#: Colour maps: of heights or reflectances of points, on white; of weights.
+POINT_COLOURS, WEIGHT_COLOURS = "cividis", "magma_r"
 
 CSS = """
 body { margin: 0; background: #f6f7f9; color: #1f2630;

@@ -3,22 +3,13 @@
 import json
 from pathlib import Path
 
-import pytest
-
 from structkd.engine import Switches, load_config, run_experiment
-from structkd.errors import ConfigError
 from structkd.visualization import read_runs, render_report
 
 CONFIG = Path(__file__).parents[2] / "configs" / "points" / "compare" / "pointpillars_simulated_small.py"
 
 
-def test_from_nothing_to_a_report(tmp_path):
-    try:
-        from structkd.backends import import_open3d
-
-        import_open3d()
-    except ConfigError as error:
-        pytest.skip(str(error))
+def test_from_nothing_to_a_report(tmp_path, open3d):
     sizes = {"num_train": 48, "num_test": 16, "root": str(tmp_path / "data"), "show_progress": False}
     options = {f"data.dataset.{name}": value for name, value in sizes.items()}
     options |= {"stages.teacher.train_cfg.max_epochs": 6, "stages.plain.train_cfg.max_epochs": 2}

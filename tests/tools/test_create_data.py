@@ -114,8 +114,7 @@ def test_damaged_frames_are_named(command, root):
     assert command("create_data", "kitti", root / "nothing").code == 2
 
 
-def test_simulate(command, tmp_path):
-    pytest.importorskip("open3d", exc_type=ImportError)
+def test_simulate(command, tmp_path, open3d):
     done = command("create_data", "simulate", tmp_path, "--train", 3, "--val", 1, "--seed", 4, "--statistics")
     assert done.code == 0 and "frames: 4 of 4" in done.err and "points a frame" in done.out
     folder = done.out.splitlines()[0]

@@ -14,6 +14,8 @@ from structkd.datasets.points.gt_database import GTDatabase
 from structkd.datasets.points.kitti import KittiFrames
 from structkd.datasets.points.kitti_results import to_kitti
 from structkd.datasets.points.loader import SceneLoader
+from structkd.datasets.points.nuscenes import NuScenesFrames
+from structkd.datasets.points.nuscenes_predictions import to_nuscenes
 from structkd.datasets.points.scenes import Scenes
 from structkd.datasets.points.simulated import simulated_frames
 from structkd.datasets.points.simulator import Simulation, simulated_kitti
@@ -25,6 +27,7 @@ __all__ = [
     "GlobalRotation",
     "GlobalScaling",
     "KittiFrames",
+    "NuScenesFrames",
     "ObjectNoise",
     "PointSample",
     "PointShuffle",
@@ -36,4 +39,5 @@ __all__ = [
     "simulated_frames",
     "simulated_kitti",
     "to_kitti",
+    "to_nuscenes",
 ]

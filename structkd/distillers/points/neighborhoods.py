@@ -47,14 +47,14 @@ def importance_of(rows: Rows, kind: str, reader: str) -> Tensor:
 def most_important(importance: Tensor, x: Tensor, n: int | float) -> Tensor:
     """Rows of the largest importance, in falling order.
 
-    Equal ones (most pillars hold a single point) are taken by their largest feature, and only then by row.
+    Equal ones (two pillars of five hold a single point) are taken by their largest feature, and only then by row.
 
     Args:
         importance: [M].
         x: [M, C] features.
         n: how many (int) or which share of them (float, rounded up); no more than there are.
     """
-    wanted = n if isinstance(n, int) else math.ceil(n * x.size(0))
+    wanted = n if isinstance(n, int) else math.ceil(n * x.size(0) - 1e-9)  # .1 of 30 are 3, whatever their product
     order = x.amax(1).argsort(descending=True, stable=True)
     return order[importance[order].argsort(descending=True, stable=True)][:wanted]
 

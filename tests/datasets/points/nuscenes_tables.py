@@ -42,11 +42,7 @@ def write_tables(root, version="v1.0-mini"):
                         sample_token=token,
                         instance_token=f"{scene}i{kind}",
                         attribute_tokens=["moving"] if kind == 0 else [],
-                        translation=[
-                            610.0 + 3 * step if kind == 0 else 595.0 - (kind == 3) * 4,
-                            1000.0 + kind // 3,
-                            1.0,
-                        ],
+                        translation=[x, 1000.0 + kind // 3, 1.0],
                         size=[2.0, 4.0, 1.5] if kind != 2 else [3.0, 3, 3],
                         rotation=[np.cos(0.2 * kind), 0, 0, np.sin(0.2 * kind)],
                         num_lidar_pts=0 if kind == 3 and step else 5,

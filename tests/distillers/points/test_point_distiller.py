@@ -355,6 +355,7 @@ def test_most_important():
     importance, x = torch.tensor([1, 5, 1, 5, 2]), torch.tensor([[3.0], [0.0], [4.0], [1.0], [9.0]])
     assert most_important(importance, x, 4).tolist() == [3, 1, 4, 2]
     assert most_important(importance, x, 0.5).tolist() == [3, 1, 4]  # rounded up
+    assert len(most_important(torch.rand(30), torch.rand(30, 1), 0.1)) == 3
     assert len(most_important(importance, x, 100)) == 5 and len(most_important(importance, x, 1.0)) == 5
 
 

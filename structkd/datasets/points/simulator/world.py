@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
 
 import numpy as np
 
+from structkd.backends import import_open3d
 from structkd.datasets.points.simulator.sensor import Rays
 from structkd.datasets.points.simulator.shapes import templates
-from structkd.errors import ConfigError, reason
 
 
 @dataclass(frozen=True)
@@ -101,7 +100,7 @@ def _spread(first: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray
 
 def cast(world: World, rays: Rays) -> Hits:
     """The first surface that each shot from the origin meets."""
-    open3d = _open3d()
+    open3d = import_open3d()
     scene = open3d.t.geometry.RaycastingScene(nthreads=1)
     scene.add_triangles(open3d.core.Tensor(world.vertices), open3d.core.Tensor(world.faces))
     lines = np.zeros((len(rays.directions), 6), dtype=np.float32)
@@ -112,15 +111,3 @@ def cast(world: World, rays: Rays) -> Hits:
     face = np.where(hit, found["primitive_ids"].numpy(), 0)
     cosine = np.abs(np.einsum("rc,rc->r", found["primitive_normals"].numpy(), rays.directions))
     return Hits(distance, np.where(hit, cosine, 0), world.material[face], np.where(hit, world.owner[face], -1))
-
-
-def _open3d() -> Any:
-    try:
-        import open3d
-    except ImportError as error:
-        raise ConfigError(
-            f"Simulated frames need open3d, which cannot be imported ({reason(error)}). Install it with the extra "
-            "`points`: pip install 'structkd[points]'; on Debian it needs the packages libgl1, libegl1, libx11-6 and "
-            "libusb-1.0-0."
-        ) from error
-    return open3d

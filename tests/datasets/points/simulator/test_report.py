@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
 
-pytest.importorskip("open3d", exc_type=ImportError)
-
 from structkd.datasets import KittiFrames, simulated_kitti
 from structkd.datasets.points.simulator import MEASURED, report, statistics
+
+pytestmark = pytest.mark.usefixtures("open3d")
 
 
 def test_statistics_are_near_those_of_kitti(tmp_path):

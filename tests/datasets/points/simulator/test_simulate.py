@@ -1,14 +1,14 @@
 import numpy as np
 import pytest
 
-pytest.importorskip("open3d", exc_type=ImportError)
-
 from structkd.datasets.points.boxes import boxes_to_lidar
 from structkd.datasets.points.gt_database import cut_out
 from structkd.datasets.points.simulator import Simulation
 from structkd.datasets.points.simulator.sensor import ELEVATIONS, full_turn
 from structkd.datasets.points.simulator.simulate import CALIBRATION
 from structkd.datasets.points.simulator.world import Instance, build, cast
+
+pytestmark = pytest.mark.usefixtures("open3d")
 
 FEW = {"Car": 3.0, "Pedestrian": 1.0, "Cyclist": 1.0, "Van": 0.5, "Truck": 0.2}
 

@@ -9,7 +9,7 @@ import pytest
 from structkd.datasets import KittiFrames, simulated_kitti
 from structkd.errors import ConfigError, DataError
 
-open3d = pytest.importorskip("open3d", exc_type=ImportError)
+pytestmark = pytest.mark.usefixtures("open3d")
 
 
 def make(root, train=3, val=2, **more):
