@@ -128,7 +128,8 @@ def resolve_root(value: Any) -> Any:
         if not root:
             raise ConfigError(
                 f"The config reads '{value}', but the environment variable STRUCTKD_DATA is not set. Set it to the "
-                "folder that holds graphs/ or kitti_sample/, or give the place directly: --cfg-options data.dataset.root=FOLDER."
+                "folder that holds graphs/ or kitti_sample/, or give the place directly: --cfg-options "
+                "data.dataset.root=FOLDER."
             )
         return value.replace("$STRUCTKD_DATA", root)
     return value

@@ -81,6 +81,8 @@ class SelectionHook(Hook):
             )
         self.metric, self.rule, self.patience, self.ties = metric, rule, patience, ties
         self.best: dict[str, Any] = {"score": None, "epoch": 0, "waited": 0, "weights": None}
+        #: The weights that training ended with, where others were selected.
+        self.last: dict[str, Any] | None = None
 
     def chosen(self, last_epoch: int) -> dict[str, Any]:
         """What the weights were chosen by, and from which epoch they are."""
@@ -118,7 +120,10 @@ class SelectionHook(Hook):
 
     def after_train(self, runner: Any) -> None:
         if self.best["weights"] is not None:
-            bare(runner.model).student.load_state_dict(self.best["weights"])
+            student = bare(runner.model).student
+            if self.best["epoch"] != runner.epoch:
+                self.last = copy.deepcopy(student.state_dict())
+            student.load_state_dict(self.best["weights"])
 
     def before_save_checkpoint(self, runner: Any, checkpoint: dict[str, Any]) -> None:
         checkpoint["selection"] = self.best

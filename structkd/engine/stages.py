@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import logging
 import time
@@ -196,8 +197,10 @@ class StageRun:
             return result
         self.folder.mkdir(parents=True, exist_ok=True)
         started = time.monotonic()
-        task, training = self._train(switches, identity)
+        task, training, last = self._train(switches, identity)
         metrics = self.evaluate(task)
+        if self.data.reports_last:
+            metrics |= self._last_metrics(task, metrics, last)
         result = {
             "stage": self.name,
             "seed": self.seed,
@@ -233,17 +236,34 @@ class StageRun:
     def label(self) -> str:
         return f"[seed {self.seed}] {self.name}"
 
-    def _train(self, switches: Switches, identity: Mapping[str, str]) -> tuple[DistillTask, dict[str, Any]]:
-        """The task with its selected weights, and how they were selected."""
+    def _last_metrics(
+        self, task: DistillTask, metrics: Mapping[str, float], last: Mapping[str, Any] | None
+    ) -> dict[str, float]:
+        """`last/...` for every `test/...`: the metrics of the weights that training ended with."""
+        if last is not None:
+            selected = copy.deepcopy(task.student.state_dict())
+            task.student.load_state_dict(last)
+            metrics = self.evaluate(task)
+            task.student.load_state_dict(selected)
+        return {f"last/{name[5:]}": value for name, value in metrics.items() if name.startswith("test/")}
+
+    def _train(
+        self, switches: Switches, identity: Mapping[str, str]
+    ) -> tuple[DistillTask, dict[str, Any], Mapping[str, Any] | None]:
+        """The task with its selected weights, how they were selected, and the last weights where those are others."""
         if "train_cfg" not in self.config:  # nothing to learn (a heuristic), or learnt before
-            return self.build_task(), {
-                "selected": {"metric": self.data.selection.get("metric"), "score": None, "epoch": 0},
-                "epochs": 0,
-            }
+            return (
+                self.build_task(),
+                {
+                    "selected": {"metric": self.data.selection.get("metric"), "score": None, "epoch": 0},
+                    "epochs": 0,
+                },
+                None,
+            )
         runner, selection = self._runner(switches, identity)
         runner.train()
         chosen = selection.chosen(runner.epoch)
-        return bare(runner.model), {"selected": chosen, "epochs": runner.epoch}
+        return bare(runner.model), {"selected": chosen, "epochs": runner.epoch}, selection.last
 
     def _runner(self, switches: Switches, identity: Mapping[str, str]) -> tuple[Runner, SelectionHook]:
         task = self.build_task()

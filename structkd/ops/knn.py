@@ -119,7 +119,8 @@ class _Space:
             middle = self.x.mean(0) if len(x) else 0
             p, q = ((rows - middle).to(dtype if exact else torch.float64) for rows in (self.x, self.y))
             pp, qq = (rows.square().sum(1, keepdim=True) for rows in (p, q))
-            self.factors = torch.cat([-2 * q, qq, torch.ones_like(qq)], 1), torch.cat([p, torch.ones_like(pp), pp], 1)
+            p = torch.cat([p, torch.ones_like(pp), pp], 1).t().contiguous()
+            self.factors = torch.cat([-2 * q, qq, torch.ones_like(qq)], 1), p
             # How far off an estimate can be, from the error bound of a dot product; doubled, and doubled again.
             largest = pp.amax() if len(x) else 0
             self.error = 8 * (x.size(1) + 4) * torch.finfo(dtype).eps * (qq + largest)
@@ -141,7 +142,7 @@ class _Space:
         """[R, M] of their squares, off by no more than half of `slack`."""
         q, p = self.factors
         with torch.autocast(q.device.type, enabled=False):
-            return q[rows] @ p[columns].t()
+            return q[rows] @ p[:, columns]
 
     def slack(self, rows: Tensor) -> Tensor:
         return self.error[rows]

@@ -18,6 +18,7 @@ from structkd.visualization.style import LABEL_COLOUR, LINE_COLOUR, POINT_COLOUR
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.cm import ScalarMappable
+    from matplotlib.colors import Colormap
     from matplotlib.figure import Figure
 
 #: Inches of a panel, which is as high as its scene is deep.
@@ -42,9 +43,9 @@ def plot_birds_eye(
     Args:
         path: image file to write.
         points: [P, 3 or more] x, y, z in metres, reflectance.
-        panels: what each panel shows in the colours of the classes, with scores and headings; none: labels alone.
+        panels: what each panel shows in the colours of the classes, with scores and headings; none: the labels alone.
         classes: names, for the legend.
-        labels: labelled boxes, in every panel in black.
+        labels: labelled boxes, in every panel, dashed in black.
         colour: what colours the points.
         extent: x0, y0, x1, y1 in metres; default: where nearly all points and all boxes are.
         ahead: the axis that points ahead, drawn upwards: x in this library, y in nuScenes' frames.
@@ -58,7 +59,9 @@ def plot_birds_eye(
     """
     if colour not in ("height", "reflectance") or ahead not in ("x", "y"):
         raise ConfigError(f"colour is {colour!r}, ahead {ahead!r}; expected 'height' or 'reflectance', 'x' or 'y'.")
-    shown = [*panels] or [SceneBoxes("labels", np.empty((0, 7)), np.empty(0, np.int64))]
+    shown = [*panels]
+    if not shown:  # labels alone, in the colours of their classes
+        shown, labels = [labels or SceneBoxes("points", np.empty((0, 7)), np.empty(0, np.int64))], None
     every = [*shown, *([labels] if labels is not None else [])]
     check_classes(every, classes)
     extent = extent or _extent(points, every)
@@ -74,7 +77,7 @@ def plot_birds_eye(
         _frame(one, extent, ahead, panel, first=one is axes[0])
     name, unit = {"height": ("height", "m"), "reflectance": ("reflectance", "0 to 1")}[colour]
     figure.colorbar(mappable, ax=list(axes), label=f"{name}, {unit}", shrink=0.6, aspect=30, pad=0.01)
-    _legend(figure, every, classes, labels is not None)
+    class_legend(figure, shown, classes, None if labels is None else "labelled")
     if title:
         figure.suptitle(title, fontsize=11, color=TEXT_COLOUR)
     return save(figure, path)
@@ -98,17 +101,26 @@ def _flat(place: np.ndarray, ahead: str) -> tuple[np.ndarray, np.ndarray]:
     return (place[..., 1], place[..., 0]) if ahead == "x" else (place[..., 0], place[..., 1])
 
 
+def point_colours() -> Colormap:
+    """The colour map of points."""
+    from matplotlib.colors import LinearSegmentedColormap
+
+    return LinearSegmentedColormap.from_list("points", list(POINT_COLOURS))
+
+
 def _draw_points(axes: Axes, points: np.ndarray, colour: str, ahead: str) -> ScalarMappable:
-    # Heights: from the ground to what overtops a van; a few high or low points must not use up the colours.
-    value, limits = (points[:, 2], (-2.2, 1.5)) if colour == "height" else (points[:, 3], (0, 0.8))
-    if colour == "height" and len(points):
-        ground = float(np.quantile(points[:, 2], 0.05))
-        limits = ground, ground + 3.5
+    value, limits = (points[:, 2], height_limits(points)) if colour == "height" else (points[:, 3], (0.0, 0.8))
     order = np.argsort(value, kind="stable")  # what is high covers what is low, as it does from above
     right, up = _flat(points[order], ahead)
     size = min(1.2, max(0.15, 12_000 / max(len(points), 1)))
-    style = dict(cmap=POINT_COLOURS, vmin=limits[0], vmax=limits[1], linewidths=0, rasterized=True)
+    style = dict(cmap=point_colours(), vmin=limits[0], vmax=limits[1], linewidths=0, rasterized=True)
     return axes.scatter(right, up, s=size, c=value[order], **style)  # type: ignore[arg-type]
+
+
+def height_limits(points: np.ndarray) -> tuple[float, float]:
+    """From the ground to what overtops a van: a few high or low points must not use up the colours."""
+    ground = float(np.quantile(points[:, 2], 0.05)) if len(points) else 0.0
+    return ground, ground + 3.5
 
 
 def _draw_boxes(axes: Axes, panel: SceneBoxes, ahead: str, colour: str | None = None) -> None:
@@ -123,9 +135,11 @@ def _draw_boxes(axes: Axes, panel: SceneBoxes, ahead: str, colour: str | None = 
     outline = np.stack(_flat(corners[:, [0, 1, 2, 3, 0]], ahead), -1)
     heading = np.stack(_flat(np.stack([middle, front], 1), ahead), -1)
     colours = [colour or class_colour(label) for label in panel.labels]
-    width = 1.0 if colour else 1.5
+    width, dashes, order = (0.9, (0, (2.5, 1.5)), 5) if colour else (1.6, "solid", 4)
     for lines in (outline, heading):
-        axes.add_collection(LineCollection(list(lines), colors=colours, linewidths=width, zorder=3 if colour else 4))
+        axes.add_collection(
+            LineCollection(list(lines), colors=colours, linewidths=width, linestyles=[dashes], zorder=order)
+        )
     if panel.scores is None:
         return
     right, up = _flat(corners, ahead)
@@ -137,12 +151,12 @@ def _draw_boxes(axes: Axes, panel: SceneBoxes, ahead: str, colour: str | None = 
             xytext=(2, 0),
             textcoords="offset points",
             va="center",
-            fontsize=6,
+            fontsize=7,
             color=own,
             path_effects=[withStroke(linewidth=1.5, foreground="white")],
             clip_on=True,
             annotation_clip=True,
-            zorder=5,
+            zorder=6,
         )
 
 
@@ -159,19 +173,18 @@ def _frame(axes: Axes, extent: tuple[float, float, float, float], ahead: str, pa
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
     axes.tick_params(labelsize=8)
-    count = f" ({len(panel)})" if panel.scores is not None else ""
+    count = f" ({len(panel)} boxes)" if panel.scores is not None else ""
     axes.set_title(panel.title + count, fontsize=10, color=TEXT_COLOUR)
 
 
-def _legend(figure: Figure, panels: Sequence[SceneBoxes], classes: Sequence[str], labelled: bool) -> None:
-    """A line for each class there is, and for labelled boxes."""
+def class_legend(figure: Figure, panels: Sequence[SceneBoxes], classes: Sequence[str], labelled: str | None) -> None:
+    """Below a figure: a line for each class in the panels and, under the name given, one for labelled boxes."""
     from matplotlib.lines import Line2D
 
-    own = panels[:-1] if labelled else panels
-    present = sorted({int(label) for panel in own for label in panel.labels})
+    present = sorted({int(label) for panel in panels for label in panel.labels})
     handles = [Line2D([], [], color=class_colour(label), linewidth=2, label=classes[label]) for label in present]
-    if labelled:
-        handles.append(Line2D([], [], color=LABEL_COLOUR, linewidth=1.2, label="labelled"))
+    if labelled is not None:
+        handles.append(Line2D([], [], color=LABEL_COLOUR, linewidth=1.2, linestyle="dashed", label=labelled))
     if handles:
         columns = min(len(handles), math.ceil(figure.get_figwidth()))
         figure.legend(handles=handles, loc="outside lower center", ncols=columns, frameon=False, fontsize=9)

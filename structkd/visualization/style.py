@@ -7,8 +7,8 @@ CLASS_COLOURS = (
 )
 #: Labelled boxes, lines of axes, text.
 LABEL_COLOUR, LINE_COLOUR, TEXT_COLOUR = "#111827", "#e3e6eb", "#1f2630"
-#: Colour maps: of heights or reflectances of points, on white; of weights.
-POINT_COLOURS, WEIGHT_COLOURS = "cividis", "magma_r"
+#: Colours of points from low to high, pale enough for boxes to stand out; the colour map of weights.
+POINT_COLOURS, WEIGHT_COLOURS = ("#c6ccd5", "#86a8b8", "#3c7d89", "#c2841c"), "magma_r"
 
 CSS = """
 body { margin: 0; background: #f6f7f9; color: #1f2630;

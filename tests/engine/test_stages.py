@@ -6,6 +6,9 @@ import sys
 import pytest
 import torch
 
+from structkd.engine import Switches, load_config, run_experiment
+from structkd.engine.data import NodeTask
+from structkd.engine.hooks import SelectionHook
 from structkd.engine.stages import _visualizer
 
 
@@ -63,3 +66,21 @@ def test_without_tensorboard_nothing_is_drawn(monkeypatch):
     assert _visualizer()["type"] == "Visualizer"
     monkeypatch.setitem(sys.modules, "tensorboard", None)
     assert _visualizer()["vis_backends"] == []
+
+
+def test_the_last_epoch_is_reported_beside_the_selected_one(tiny_config, tmp_path, monkeypatch):
+    stages = {"plain": {"train_cfg": {"max_epochs": 12}}, "teacher": {}, "glnn": {}}
+    path = tiny_config(stages, seeds=[0], run=["plain"])
+    monkeypatch.setattr(NodeTask, "reports_last", True)
+    monkeypatch.setattr(SelectionHook, "_improves", lambda self, score: self.best["score"] is None)  # the first stays
+    results = run_experiment(load_config(path), tmp_path / "work", [0], Switches())
+    metrics = results["stages"]["plain"]["metrics"]
+    assert results["stages"]["plain"]["selected"][0]["epoch"] == 1
+    monkeypatch.undo()
+    monkeypatch.setattr(NodeTask, "selection", {"rule": "last"})
+    last = run_experiment(load_config(path), tmp_path / "last", [0], Switches())["stages"]["plain"]["metrics"]
+    assert metrics["last/accuracy"]["values"] == last["test/accuracy"]["values"]
+    assert "last/accuracy" not in last
+    weights = torch.load(tmp_path / "work" / "seed_0" / "plain" / "student.pth", weights_only=True)["state_dict"]
+    final = torch.load(tmp_path / "last" / "seed_0" / "plain" / "student.pth", weights_only=True)["state_dict"]
+    assert any(not torch.equal(weights[name], final[name]) for name in weights)  # the selected ones are kept

@@ -39,6 +39,7 @@ class DataModule:
         primary_metric: what tables lead with.
         selection: what the best epoch is chosen by: arguments of `SelectionHook`, a validation metric above all.
         adapter: type of the adapter where a config names none.
+        reports_last: whether results also hold the test metrics of the last epoch, as `last/...`.
         stores_outputs: whether a teacher's outputs are stored once; not where each batch is augmented anew.
     """
 
@@ -46,6 +47,7 @@ class DataModule:
     primary_metric: str = "test/accuracy"
     selection: Mapping[str, Any] = MappingProxyType({"metric": "val/accuracy"})
     adapter: str = "GraphAdapter"
+    reports_last: bool = False
     stores_outputs: bool = True
 
     def setup(self, seed: int) -> None:
