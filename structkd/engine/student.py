@@ -43,6 +43,11 @@ def load_student(
     model = run.build_model()
     load_student_weights(model, checkpoint)
     adapter: Any = run.build_adapter()
+    if not hasattr(adapter, "inputs"):
+        raise ConfigError(
+            f"The stage '{run.name}' is called with a batch of scans, which no exchange format holds. Its student.pth is "
+            f"the bare model already: load its 'state_dict' into structkd.models.{type(model).__name__}."
+        )
     example = run.data.example()
     inputs = tuple(example[name] for name in adapter.inputs)
     if not all(isinstance(tensor, torch.Tensor) for tensor in inputs):

@@ -128,7 +128,8 @@ class _Space:
     def distance(self, rows: Tensor, columns: Tensor) -> Tensor:
         """[R, M] of queries `rows` [R] to points `columns`, [M] or for each query its own [R, M]."""
         if self.cosine:
-            return (1 - self.y[rows] @ self.x[columns].t()).clamp_(min=0)
+            with torch.autocast(self.x.device.type, enabled=False):
+                return (1 - self.y[rows] @ self.x[columns].t()).clamp_(min=0)
         if columns.dim() == 1:
             return torch.cdist(self.y[rows], self.x[columns], compute_mode=_BY_DIFFERENCES)
         # In parts, for where many points are equal, as the empty cells of a map are, all of them are among the near.
