@@ -98,15 +98,27 @@ def box_edges(boxes: np.ndarray, calibration: Calibration) -> tuple[np.ndarray, 
         the camera are moved along the edge to just ahead of it.
     """
     corners = camera_corners(boxes_to_camera(boxes[:, :7].astype(np.float64), calibration.lidar_to_camera))
-    ends = corners[:, EDGES]
-    ahead = ends[..., 2] - NEAR
-    visible = (ahead > 0).any(-1)
+    ends, visible = clip_behind(corners[:, EDGES])
+    pixels, _ = project(ends, calibration.projection)
+    return pixels, visible
+
+
+def clip_behind(ends: np.ndarray, near: float = NEAR) -> tuple[np.ndarray, np.ndarray]:
+    """Segments cut off where they pass behind a camera that looks along z.
+
+    Args:
+        ends: [..., 2, 3] both ends in the camera's frame.
+        near: least depth in metres.
+
+    Returns:
+        [..., 2, 3] the ends, moved along the segment where they were behind, and [...] bool: something is ahead.
+    """
+    ahead = ends[..., 2] - near
+    visible = np.any(ahead > 0, axis=-1)
     with np.errstate(divide="ignore", invalid="ignore"):
         share = np.where(ahead < 0, ahead / (ahead - ahead[..., ::-1]), 0)
     share = np.where(visible[..., None], share, 0)
-    clipped = ends + share[..., None] * (ends[:, :, ::-1] - ends)
-    pixels, _ = project(clipped, calibration.projection)
-    return pixels, visible
+    return ends + share[..., None] * (ends[..., ::-1, :] - ends), visible
 
 
 def _draw(axes: Axes, panel: SceneBoxes, calibration: Calibration, colour: str | None = None) -> None:
@@ -118,9 +130,9 @@ def _draw(axes: Axes, panel: SceneBoxes, calibration: Calibration, colour: str |
     edges, visible = box_edges(panel.boxes, calibration)
     corners = camera_corners(boxes_to_camera(panel.boxes[:, :7].astype(np.float64), calibration.lidar_to_camera))
     fronts, _ = project(corners[:, FRONT], calibration.projection)
-    whole = (corners[..., 2] > NEAR).all(1)
+    whole = np.all(corners[..., 2] > NEAR, axis=1)
     style = dict(linewidths=0.9, linestyles=[(0, (3, 2))]) if colour else dict(linewidths=1.5)
-    for row in range(len(panel)):
+    for row in np.argsort(-corners[..., 2].mean(1), kind="stable"):  # the nearest last, on top
         own = colour or class_colour(panel.labels[row])
         lines = list(edges[row][visible[row]])
         if not lines:

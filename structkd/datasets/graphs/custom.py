@@ -14,8 +14,9 @@ from torch_geometric.data import Data
 from torch_geometric.data.data import DataEdgeAttr, DataTensorAttr
 from torch_geometric.data.storage import GlobalStorage
 
+from structkd.datasets.files import damaged, require_file
 from structkd.datasets.graphs.build import graph_data
-from structkd.datasets.graphs.files import benchmark_parts, damaged, read_npz, require_file
+from structkd.datasets.graphs.files import benchmark_parts, read_npz
 from structkd.errors import ConfigError, DataError
 
 MASKS = ("train_mask", "val_mask", "test_mask")

@@ -13,11 +13,10 @@ from torch_geometric.data import Batch, Data
 from torch_geometric.data.separate import separate
 from torch_geometric.io import read_tu_data
 
+from structkd.datasets.epochs import Batches, EpochPlan, Part, PlannedLoader
+from structkd.datasets.files import damaged, require_file
 from structkd.datasets.graphs.build import check_graph, undirected
 from structkd.datasets.graphs.digits import load_digits
-from structkd.datasets.graphs.epochs import EpochPlan, Part
-from structkd.datasets.graphs.files import damaged, require_file
-from structkd.datasets.graphs.loaders import Batches, PlannedLoader
 from structkd.datasets.graphs.protocols import Split
 from structkd.errors import ConfigError, DataError
 

@@ -10,9 +10,8 @@ import torch
 from torch import Tensor
 from torch_geometric.data import Data
 
+from structkd.datasets.epochs import Batches, EpochPlan, Part, PlannedLoader, seeded
 from structkd.datasets.graphs.build import both_directions
-from structkd.datasets.graphs.epochs import EpochPlan, Part, seeded
-from structkd.datasets.graphs.loaders import Batches, PlannedLoader
 from structkd.errors import ConfigError, DataError
 from structkd.ops.csr import csr_of
 from structkd.ops.sparse_features import take_rows

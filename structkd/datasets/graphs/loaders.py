@@ -7,11 +7,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
 from torch_geometric.data import Data
 
+from structkd.datasets.epochs import Batches, EpochPlan, Part, PlannedLoader, seeded
 from structkd.datasets.graphs.build import labelled
-from structkd.datasets.graphs.epochs import EpochPlan, Part, seeded
 from structkd.datasets.graphs.node_data import NodeData
 from structkd.datasets.graphs.subgraphs import RowLookup, sample_subgraph
 from structkd.errors import ConfigError, DataError, nearest
@@ -19,35 +18,6 @@ from structkd.ops.csr import csr_of
 from structkd.ops.sparse_features import take_rows
 
 SEEDS = ("all", "train", "unlabelled")
-
-
-def _itself(batch: Any) -> Any:
-    return batch
-
-
-class Batches(Dataset):
-    """Makes a batch from what an `EpochPlan` says; the `dataset` of the loaders below."""
-
-    def __getitem__(self, part: Part) -> Any:
-        raise NotImplementedError
-
-
-class PlannedLoader(DataLoader):
-    """A DataLoader whose batches depend on (seed, epoch) alone, so that a resumed run meets the same ones.
-
-    It draws nothing from the global generator. `set_epoch` fixes the epoch of the next iteration; without it each
-    iteration takes the next epoch.
-    """
-
-    def __init__(self, batches: Batches, plan: EpochPlan, **loader: Any) -> None:
-        self.plan = plan
-        super().__init__(
-            batches, sampler=plan, batch_size=None, collate_fn=_itself, generator=torch.Generator(), **loader
-        )
-
-    def set_epoch(self, epoch: int) -> None:
-        """The epoch (0-based) that the next iteration draws."""
-        self.plan.set_epoch(epoch)
 
 
 def _seed_rows(observed: Data, seeds: str) -> Tensor:

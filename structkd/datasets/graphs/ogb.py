@@ -10,8 +10,8 @@ import torch
 from torch_geometric.data import Data
 
 from structkd.backends import version
+from structkd.datasets.files import damaged, require_file
 from structkd.datasets.graphs.build import graph_data
-from structkd.datasets.graphs.files import damaged, require_file
 from structkd.errors import ConfigError, nearest
 
 #: name -> the official split's folder

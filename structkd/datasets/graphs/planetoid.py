@@ -9,8 +9,8 @@ from torch_geometric.data import Data
 from torch_geometric.io import read_planetoid_data
 from torch_geometric.io.planetoid import read_file
 
+from structkd.datasets.files import damaged, require_file
 from structkd.datasets.graphs.build import graph_data
-from structkd.datasets.graphs.files import damaged, require_file
 from structkd.errors import ConfigError, nearest
 
 NAMES = ("Cora", "CiteSeer", "PubMed")

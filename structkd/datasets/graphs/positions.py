@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from structkd.datasets.graphs.epochs import seeded
+from structkd.datasets.epochs import seeded
 from structkd.datasets.graphs.node_data import NodeData
 from structkd.errors import ConfigError
 from structkd.ops.csr import CSR, csr_of

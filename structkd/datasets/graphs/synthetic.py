@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 from torch_geometric.data import Data
 
+from structkd.datasets.epochs import seeded
 from structkd.datasets.graphs.build import both_directions
-from structkd.datasets.graphs.epochs import seeded
 from structkd.errors import ConfigError, nearest
 
 #: Sizes of well-known graphs: nodes, undirected edges, features, classes.

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from structkd.datasets.pickles import read_pickle
 from structkd.datasets.points.frame import Frames
-from structkd.datasets.points.infos import read_pickle
 from structkd.datasets.points.inside import rows_in_boxes
 from structkd.datasets.points.kitti import CLASSES, KittiFrames, lidar_boxes
 from structkd.datasets.points.kitti_files import read_points

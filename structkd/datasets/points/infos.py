@@ -1,65 +1,14 @@
-"""Info files: pickles of plain values and numpy arrays, read without running what they hold.
-
-mmdet3d 1.x (and the converters of most LiDAR datasets) keep annotations in pickles. `pickle.load` runs any code that a
-file asks for; these files need containers, numbers, text and numpy arrays only, so nothing else is let in.
-"""
+"""Info files: the pickles that mmdet3d 1.x (and the converters of most LiDAR datasets) keep annotations in."""
 
 from __future__ import annotations
 
-import io
-import pickle
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from structkd.datasets.pickles import read_pickle
 from structkd.errors import DataError, StructkdError, reason
-
-_ARRAYS = {
-    f"{package}.{name}"
-    for package in ("numpy.core", "numpy._core")
-    for name in ("multiarray._reconstruct", "multiarray.scalar", "numeric._frombuffer")
-}
-_BUILTINS = {f"{module}.{name}" for module in ("builtins", "__builtin__") for name in ("set", "bytes", "bytearray")}
-#: All that an info file may name; none of them runs code of the file.
-ALLOWED = {"numpy.ndarray", "numpy.dtype", "_codecs.encode", *_BUILTINS, *_ARRAYS}
-
-
-class _Forbidden(pickle.UnpicklingError):
-    """The file names something that is not in `ALLOWED`."""
-
-
-class _Unpickler(pickle.Unpickler):
-    def find_class(self, module: str, name: str) -> Any:
-        if f"{module}.{name}" not in ALLOWED:
-            raise _Forbidden(f"{module}.{name}")
-        return super().find_class(module.replace("numpy._core", "numpy.core") if _old_numpy() else module, name)
-
-
-def _old_numpy() -> bool:
-    """numpy 1.x has no `numpy._core`; numpy 2 still knows both names."""
-    import numpy as np
-
-    return int(np.__version__.split(".")[0]) < 2
-
-
-def read_pickle(path: str | Path) -> Any:
-    """What a pickle of containers, numbers, text and numpy arrays holds.
-
-    Raises:
-        DataError: a missing or damaged file, or one that names anything else (the message says what).
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise DataError(f"There is no file {path}.")
-    try:
-        return _Unpickler(io.BytesIO(path.read_bytes())).load()
-    except _Forbidden as error:
-        raise DataError(
-            f"{path} asks for {reason(error)}, which is neither plain data nor a numpy array; it was not loaded."
-        ) from error
-    except Exception as error:  # a damaged pickle can raise anything
-        raise DataError(f"{path} is no readable pickle ({reason(error)}): it is damaged or cut short.") from error
 
 
 def read_infos(path: str | Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-import torch
 
-from structkd.datasets.graphs.epochs import EpochPlan, Part
-from structkd.datasets.graphs.loaders import Batches, PlannedLoader
+from structkd.datasets.epochs import Batches, EpochPlan, InOrder, Part, PlannedLoader
 from structkd.datasets.points.frame import Frame, Frames
 from structkd.datasets.points.scenes import Scenes
 from structkd.errors import ConfigError, DataError
@@ -21,17 +19,6 @@ def rng_of(*key: int) -> np.random.Generator:
     """A generator of its own for each key; neighbouring keys give unrelated streams."""
     # The length goes in because SeedSequence pads with zeros: (1,) and (1, 0) would be one key.
     return np.random.default_rng(np.random.SeedSequence((len(key), *key)))
-
-
-class _InOrder(EpochPlan):
-    """Every epoch in the order of the dataset: for evaluation."""
-
-    def __iter__(self) -> Iterator[Part]:
-        epoch, self.epoch = self.epoch, self.epoch + 1
-        for number, whole in enumerate(torch.arange(self.pools[0]).tensor_split(self.num_batches)):
-            picks = whole.tensor_split(self.world_size)[self.rank]
-            share = picks.numel() * self.world_size / whole.numel()
-            yield Part((picks,), (whole.numel(),), share, (self.seed, epoch, number, self.rank))
 
 
 class _SceneBatches(Batches):
@@ -104,7 +91,7 @@ class SceneLoader(PlannedLoader):
             raise DataError("SceneLoader got a dataset without frames.")
         self.frames = frames
         turns = len(frames) * repeat
-        plan = EpochPlan if shuffle else _InOrder
+        plan = EpochPlan if shuffle else InOrder
         super().__init__(
             _SceneBatches(frames, augmentations, cache),
             plan([turns], -(-turns // batch_size), seed, rank, world_size),

@@ -7,8 +7,8 @@ import torch
 from torch.utils.data import DataLoader
 
 from structkd.datasets import EdgeBatches, FullGraph, NodeBatches, synthetic_graph
+from structkd.datasets.epochs import Part
 from structkd.datasets.graphs import subgraphs
-from structkd.datasets.graphs.epochs import Part
 from structkd.errors import ConfigError, DataError
 from structkd.ops.sampling import Neighbors
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from structkd.datasets import GTDatabase, KittiFrames, Scenes
-from structkd.datasets.points.infos import read_pickle
+from structkd.datasets.pickles import read_pickle
 from structkd.datasets.points.kitti_infos import read_kitti_infos
 from structkd.datasets.points.prepare import write_gt_database, write_infos
 from structkd.errors import DataError

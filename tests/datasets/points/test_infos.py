@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from structkd.datasets import GTDatabase, KittiFrames
-from structkd.datasets.points.infos import read_infos, read_pickle
+from structkd.datasets.pickles import read_pickle
+from structkd.datasets.points.infos import read_infos
 from structkd.datasets.points.kitti_infos import difficulty, read_kitti_infos
 from structkd.datasets.points.prepare import METAINFO, write_infos
 from structkd.errors import DataError

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from structkd.datasets.graphs.epochs import EpochPlan, seeded
+from structkd.datasets.epochs import EpochPlan, seeded
 from structkd.errors import ConfigError
 
 

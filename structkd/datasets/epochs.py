@@ -1,14 +1,15 @@
-"""What makes up the batches of an epoch: a function of (seed, epoch), whatever was run before."""
+"""The batches of an epoch, a function of (seed, epoch) whatever was run before, and the loaders that give them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import Sampler
+from torch.utils.data import DataLoader, Dataset, Sampler
 
 from structkd.errors import ConfigError
 
@@ -91,3 +92,43 @@ class EpochPlan(Sampler[Part]):
             picks = tuple(batch.tensor_split(self.world_size)[self.rank] for batch in whole)
             share = picks[0].numel() * self.world_size / whole[0].numel()
             yield Part(picks, tuple(batch.numel() for batch in whole), share, (self.seed, epoch, number, self.rank))
+
+
+class InOrder(EpochPlan):
+    """Every epoch in the order of the dataset: for evaluation."""
+
+    def __iter__(self) -> Iterator[Part]:
+        epoch, self.epoch = self.epoch, self.epoch + 1
+        for number, whole in enumerate(torch.arange(self.pools[0]).tensor_split(self.num_batches)):
+            picks = whole.tensor_split(self.world_size)[self.rank]
+            share = picks.numel() * self.world_size / whole.numel()
+            yield Part((picks,), (whole.numel(),), share, (self.seed, epoch, number, self.rank))
+
+
+def _itself(batch: Any) -> Any:
+    return batch
+
+
+class Batches(Dataset):
+    """Makes a batch from what an `EpochPlan` says; the `dataset` of the loaders below."""
+
+    def __getitem__(self, part: Part) -> Any:
+        raise NotImplementedError
+
+
+class PlannedLoader(DataLoader):
+    """A DataLoader whose batches depend on (seed, epoch) alone, so that a resumed run meets the same ones.
+
+    It draws nothing from the global generator. `set_epoch` fixes the epoch of the next iteration; without it each
+    iteration takes the next epoch.
+    """
+
+    def __init__(self, batches: Batches, plan: EpochPlan, **loader: Any) -> None:
+        self.plan = plan
+        super().__init__(
+            batches, sampler=plan, batch_size=None, collate_fn=_itself, generator=torch.Generator(), **loader
+        )
+
+    def set_epoch(self, epoch: int) -> None:
+        """The epoch (0-based) that the next iteration draws."""
+        self.plan.set_epoch(epoch)

@@ -1,0 +1,42 @@
+"""What every image classifier of this library shares."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from torch import nn
+
+
+class Feature(NamedTuple):
+    """A place of a model that is worth tapping.
+
+    Attributes:
+        path: of the submodule, as in `named_modules()` and as `TokenAdapter` takes it.
+        channels: C of its output.
+        stride: pixels of the image to a cell of the map, each way; 0 for a vector [B, C].
+    """
+
+    path: str
+    channels: int
+    stride: int
+
+
+class ImageModel(nn.Module):
+    """A classifier of images.
+
+    Shapes: images [B, in_channels, H, W] -> logits [B, out_channels].
+
+    Convolutional families name their stages `layer1`, `layer2`, ... (maps [B, C, h, w]), and all families have `pool`
+    (the vector [B, C] that the classifier reads).
+    """
+
+    _features: tuple[Feature, ...] = ()
+
+    def feature_info(self) -> list[Feature]:
+        """Places to tap, from the image to the classifier."""
+        return list(self._features)
+
+    def _describe(self, maps: Iterable[tuple[str, int, int]], vector: int) -> None:
+        """Set the features: (path, channels, stride) of the maps, and the channels of `pool`."""
+        self._features = (*(Feature(*entry) for entry in maps), Feature("pool", vector, 0))

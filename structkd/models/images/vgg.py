@@ -1,0 +1,60 @@
+"""VGG networks with batch norm, as trained on CIFAR."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from structkd.models.images.base import ImageModel
+from structkd.models.images.layers import GlobalPool, init_convs_, preset
+
+#: Depth -> convolutions of each of the five stages.
+DEPTHS = {8: (1, 1, 1, 1, 1), 11: (1, 1, 2, 2, 2), 13: (2, 2, 2, 2, 2), 16: (2, 2, 3, 3, 3), 19: (2, 2, 4, 4, 4)}
+CHANNELS = (64, 128, 256, 512, 512)
+#: Images of this many pixels, or more, are halved once more.
+LARGE = 64
+
+
+class VGG(ImageModel):
+    """Plain 3 x 3 convolutions, batch norm and ReLU in five stages; one linear classifier.
+
+    Simonyan and Zisserman, "Very Deep Convolutional Networks for Large-Scale Image Recognition", ICLR 2015, table 1, in
+    the form of the shared CIFAR distillation protocol.
+
+    Args:
+        out_channels: classes.
+        depth: 8, 11, 13, 16 or 19.
+        in_channels: colours of the image.
+
+    Taps: `layer1` ... `layer5` after their ReLU, at 1, 1/2, 1/4, 1/8 and 1/8 of the image's size; `pool` [B, 512].
+    Images of 64 pixels or more are also halved before `layer5`. At least 8 pixels.
+
+    Raises:
+        ConfigError: an unknown depth.
+
+    Differences: the paper has three linear layers and no batch norm.
+    """
+
+    def __init__(self, out_channels: int, depth: int = 8, in_channels: int = 3) -> None:
+        super().__init__()
+        before = in_channels
+        for i, (count, channels) in enumerate(zip(preset(DEPTHS, depth, "depth"), CHANNELS)):
+            layers: list[nn.Module] = []
+            for _ in range(count):
+                layers += [nn.Conv2d(before, channels, 3, padding=1), nn.BatchNorm2d(channels), nn.ReLU()]
+                before = channels
+            setattr(self, f"layer{i + 1}", nn.Sequential(*layers))
+        self.halve = nn.MaxPool2d(2)
+        self.pool = GlobalPool()
+        self.fc = nn.Linear(before, out_channels)
+        init_convs_(self)
+        nn.init.normal_(self.fc.weight, std=0.01)
+        nn.init.zeros_(self.fc.bias)
+        self._describe(((f"layer{i + 1}", c, s) for i, (c, s) in enumerate(zip(CHANNELS, (1, 2, 4, 8, 8)))), before)
+
+    def forward(self, images: Tensor) -> Tensor:
+        x = self.layer2(self.halve(self.layer1(images)))
+        x = self.layer3(self.halve(x))
+        x = self.layer4(self.halve(x))
+        if images.size(-2) >= LARGE:
+            x = self.halve(x)
+        return self.fc(self.pool(self.layer5(x)))
