@@ -12,7 +12,9 @@ backend that cannot run is an error with its reasons, never a silent second choi
 from __future__ import annotations
 
 import ctypes
+import importlib
 import os
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -23,7 +25,7 @@ from typing import Any
 
 import torch
 
-from structkd.errors import ConfigError, DataError, nearest
+from structkd.errors import ConfigError, DataError, nearest, reason
 
 ENV = "STRUCTKD_BACKEND"
 #: Every op by name, filled as `structkd.ops` is imported.
@@ -73,6 +75,53 @@ def import_open3d() -> Any:
                 "library is missing, on Debian and Ubuntu: apt install libusb-1.0-0 libgl1 libegl1 libx11-6 libgomp1."
             ) from second
     return open3d
+
+
+def import_torchvision() -> Any:
+    """The torchvision module.
+
+    A build for CUDA next to a torch for the CPU cannot load its compiled operators, and then refuses to be imported
+    because two of them are unknown to torch. They are declared here (their names and arguments, so calling one still
+    fails): its models, and timm, need none.
+
+    Raises:
+        ConfigError: torchvision is not installed or does not load, with what to do about it.
+    """
+    try:
+        return importlib.import_module("torchvision")
+    except ImportError as error:
+        raise ConfigError(f"torchvision does not load ({error}). {_VISION}") from error
+    except RuntimeError as first:
+        if "torchvision::" not in str(first):
+            raise ConfigError(f"torchvision does not load ({reason(first)}). {_VISION}") from first
+    for name in [name for name in sys.modules if name.split(".")[0] == "torchvision"]:
+        del sys.modules[name]  # what the failed import left behind
+    _declare_torchvision_operators()
+    try:
+        return importlib.import_module("torchvision")
+    except (ImportError, RuntimeError) as second:
+        raise ConfigError(f"torchvision does not load ({reason(second)}). {_VISION}") from second
+
+
+def import_timm() -> Any:
+    """The timm module, after `import_torchvision`, which it needs; `ConfigError` where either is missing."""
+    import_torchvision()
+    try:
+        return importlib.import_module("timm")
+    except ImportError as error:
+        raise ConfigError(f"timm does not load ({error}). {_VISION}") from error
+
+
+_VISION = "Install both: pip install --no-deps torchvision timm, torchvision in the version that belongs to your torch."
+
+
+@cache
+def _declare_torchvision_operators() -> Any:
+    """The two operators that torchvision names at import; the library must live as long as they are to be known."""
+    library = torch.library.Library("torchvision", "FRAGMENT")
+    for name in ("nms", "qnms"):
+        library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+    return library
 
 
 def devices() -> list[str]:

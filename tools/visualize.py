@@ -3,10 +3,12 @@
 python tools/visualize.py kitti data/kitti --frames 000008 000042 --out pictures
 python tools/visualize.py kitti data/kitti --results teacher=results/teacher student=results/student --out pictures
 python tools/visualize.py nuscenes data/nuscenes --infos nuscenes_infos_val.pkl --results results.json --out pictures
+python tools/visualize.py run CONFIG WORK_DIR --stages teacher plain point_distiller --out pictures
 python tools/visualize.py curves data/kitti/training/label_2 teacher=results/teacher --out pictures
 
 Each frame is drawn from above, in the camera's picture (where there is one) and in perspective, with a panel for each
-detector. `curves` draws precision over recall and average precision by class.
+detector. `run` draws what the trained stages of a run find in test frames, and which pillars carry PointDistiller's weight;
+`curves` draws precision over recall and average precision by class.
 """
 
 from __future__ import annotations
@@ -83,6 +85,36 @@ def nuscenes(args: argparse.Namespace) -> None:
         print(*drawn, sep="\n", flush=True)
 
 
+def add_run(commands: argparse._SubParsersAction) -> None:
+    parser = commands.add_parser("run", help="what the trained stages of a run find in test frames")
+    parser.add_argument("config", metavar="CONFIG", help="the config that was run")
+    parser.add_argument("work_dir", type=Path, metavar="WORK_DIR", help="where it was run")
+    parser.add_argument("--stages", nargs="+", help="default: all")
+    parser.add_argument("--seed", type=int, default=0, help="default 0")
+    parser.add_argument("--frames", nargs="+", metavar="ID", help="which test frames (default: the first three)")
+    parser.add_argument("--views", nargs="+", default=["bev"], help="bev (default), image, 3d")
+    parser.add_argument("--min-score", type=float, default=0.3, metavar="S", help="least score drawn (default 0.3)")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the pictures")
+    parser.add_argument("--cfg-options", nargs="+", default=[], help="override config keys: k.sub=v")
+    parser.set_defaults(run=trained_run)
+
+
+def trained_run(args: argparse.Namespace) -> None:
+    from structkd.engine import load_config
+    from structkd.engine.config import Options
+    from structkd.engine.pictures import draw_detections
+
+    # Parsed here, so that the other commands run without mmengine.
+    parser = argparse.ArgumentParser(prog="visualize.py run")
+    parser.add_argument("--cfg-options", nargs="+", action=Options, default={})
+    given = ["--cfg-options", *args.cfg_options] if args.cfg_options else []
+    config = load_config(args.config, parser.parse_args(given).cfg_options)
+    drawn = draw_detections(
+        config, args.work_dir, args.out, args.stages, args.seed, args.frames, args.views, args.min_score
+    )
+    print(*drawn, sep="\n")
+
+
 def add_curves(commands: argparse._SubParsersAction) -> None:
     parser = commands.add_parser("curves", help="precision over recall and average precision of KITTI result files")
     parser.add_argument("labels", type=Path, metavar="GT_DIR", help="folder with the labels")
@@ -148,7 +180,7 @@ def chosen(wanted: Sequence[str] | None, there: Sequence[str], default: int = 5)
 
 
 #: Each adds one command.
-COMMANDS = (add_kitti, add_nuscenes, add_curves)
+COMMANDS = (add_kitti, add_nuscenes, add_run, add_curves)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

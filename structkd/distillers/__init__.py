@@ -5,7 +5,11 @@ from structkd.distillers.features import *  # noqa: F403
 from structkd.distillers.features import __all__ as _features
 from structkd.distillers.graphs import *  # noqa: F403
 from structkd.distillers.graphs import __all__ as _graphs
+from structkd.distillers.logits import *  # noqa: F403
+from structkd.distillers.logits import __all__ as _logits
 from structkd.distillers.points import *  # noqa: F403
 from structkd.distillers.points import __all__ as _points
+from structkd.distillers.tokens import *  # noqa: F403
+from structkd.distillers.tokens import __all__ as _tokens
 
-__all__ = ["Distiller", *_features, *_graphs, *_points]
+__all__ = ["Distiller", *_features, *_graphs, *_logits, *_points, *_tokens]

@@ -16,6 +16,15 @@ def distilled_rows(student: Structure, *values: Tensor) -> tuple[Tensor, ...]:
     return tuple(value[mask] for value in values)
 
 
+def distilled_pair(student: Structure, teacher: Structure) -> tuple[Structure, Structure]:
+    """Both sides without the rows that `student.mask` shuts out, of every node-level field; relations are left out."""
+    mask = student.get("mask")
+    if mask is None or bool(mask.all()):
+        return student, teacher
+    kept = mask.nonzero().flatten()
+    return student.select(kept), teacher.select(kept)
+
+
 def distilled_edges(student: Structure, teacher: Structure, reader: str) -> tuple[Tensor, Tensor | None]:
     """The relations a loss may visit, and their weights.
 

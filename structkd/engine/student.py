@@ -45,8 +45,8 @@ def load_student(
     adapter: Any = run.build_adapter()
     if not hasattr(adapter, "inputs"):
         raise ConfigError(
-            f"The stage '{run.name}' is called with a batch of scans, which no exchange format holds. Its student.pth is "
-            f"the bare model already: load its 'state_dict' into structkd.models.{type(model).__name__}."
+            f"The stage '{run.name}' is called with a batch of scans, which no exchange format holds. Its student.pth "
+            f"is the bare model already: load its 'state_dict' into structkd.models.{type(model).__name__}."
         )
     example = run.data.example()
     inputs = tuple(example[name] for name in adapter.inputs)

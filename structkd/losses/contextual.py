@@ -11,31 +11,32 @@ from structkd.losses.samples import sample_mean
 from structkd.ops.precision import accumulator
 
 
-def contextual_loss(f_s: Tensor, f_t: Tensor, batch: Tensor | None = None, tau: float | None = None) -> Tensor:
+def contextual_loss(f_s: Tensor, f_t: Tensor, batch: Tensor | None = None, tau: float | None = 0.2) -> Tensor:
     r"""Difference of what each element attends to among the elements of its own sample.
 
     .. math::
         L = \frac{1}{B} \sum_b \frac{1}{n_b} \sum_{i \in b} \| CS_s[i] - CS_t[i] \|_2^2, \qquad
-        CS = softmax(F F^T / \sqrt{C})
+        CS[i, j] = softmax_j(\cos(F[i], F[j]) / \tau)
 
     with F [n_b, C] one side's features of sample b. Zhang, Liu & He, "Knowledge Distillation via Token-level
     Relationship Graph", arXiv 2306.12442, 2023 (the inner-instance loss). From 0, where the sides are equal up to a
-    rotation, to 2. The sides may have any numbers of channels. A single element attends to itself: 0, without a
-    gradient. O(sum of n_b^2) memory.
+    rotation and the lengths of rows, to 2. The sides may have any numbers of channels. A single element attends to
+    itself: 0, without a gradient. O(B n^2) memory, n the most elements of a sample.
 
     Args:
         f_s, f_t: [N, C_s] and [N, C_t] student's and teacher's features of the same elements.
         batch: [N] int64 sample of each row, ascending; None: all of one.
-        tau: None for the products over the square root of C as published; a number for cosines over `tau`, which are
-            blind to the lengths of rows.
+        tau: temperature of the cosines; None for products as published, :math:`softmax(F F^T / \sqrt{C})`.
 
     Raises:
         DataError: shapes that do not fit, a batch vector that is not ascending.
         ConfigError: tau is not positive.
 
-    Differences: published is the mean over all n^2 entries, which falls with the number of tokens since the rows of CS
-    sum to one; here the squares are added up along a row (a published weight alpha is alpha / n). Products of
-    features that no norm keeps small make CS the identity, on both sides and whatever the features: `tau` is ours.
+    Differences: published are products (tau=None) and the mean over all n^2 entries. A row of CS sums to one, so that
+    this mean falls as elements are added; here squares are added up along a row (a published weight alpha is alpha /
+    n). Products grow with the square of the features' length and turn CS into the identity, on both sides and whatever
+    the features: on clustered tokens of 256 channels of about unit variance the gradient is 70 times smaller than that
+    of cosines at .2, on the same tokens three times as long it is zero.
     """
     if f_s.dim() != 2 or f_t.dim() != 2 or f_s.size(0) != f_t.size(0):
         raise DataError(
@@ -50,7 +51,8 @@ def contextual_loss(f_s: Tensor, f_t: Tensor, batch: Tensor | None = None, tau: 
         raise DataError(f"batch has shape {tuple(batch.shape)}; expected [{f_s.size(0)}], ascending.")
     sample, place, most = _places(batch)
     shape = (int(sample[-1]) + 1 if len(sample) else 0, most)
-    there = torch.zeros(shape, dtype=torch.bool, device=f_s.device).index_put((sample, place), torch.tensor(True))
+    there = torch.zeros(shape, dtype=torch.bool, device=f_s.device)
+    there[sample, place] = True
     ours, theirs = (_attention(f, sample, place, there, tau) for f in (f_s, f_t))
     return sample_mean((ours - theirs).square().sum(-1)[sample, place], batch)
 

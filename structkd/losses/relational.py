@@ -5,9 +5,13 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
 from structkd.errors import DataError
 from structkd.ops.precision import accumulator
+
+#: Numbers in each working array of the angles; with more, vertices are visited in blocks, twice each.
+HELD = 1 << 22
 
 
 def distance_loss(x_s: Tensor, x_t: Tensor) -> Tensor:
@@ -44,16 +48,29 @@ def angle_loss(x_s: Tensor, x_t: Tensor) -> Tensor:
                                      \frac{x[k] - x[j]}{\| x[k] - x[j] \|} \right\rangle
 
     over all triplets of distinct elements; source (section 3.2.2), Huber loss l, arguments and what it is blind to
-    as in `distance_loss`. 0 below three elements. O(n^3 + n^2 C) memory: for some tens of sampled elements.
+    as in `distance_loss`. 0 below three elements. O(n^3 + n^2 C) time. Memory does not grow with it: beyond some 64
+    elements the vertices j are visited in blocks, whose angles are computed once more in the backward pass.
 
     Differences: the authors' code takes the mean over all n^3 triplets, those with repeated elements (always equal)
     included.
     """
     x_s, x_t = _checked(x_s, x_t)
     n = x_s.size(0)
-    psi_s, psi_t = _cosines(x_s), _cosines(x_t)
+    block = max(1, HELD // max(n * (n + max(x_s.size(1), x_t.size(1))), 1))
+    if block >= n:
+        total = _angle_errors(x_s, x_t, 0, n)
+    else:
+        total = x_s.new_zeros(())
+        for start in range(0, n, block):
+            part = (x_s, x_t, start, min(start + block, n))
+            total = total + checkpoint(_angle_errors, *part, use_reentrant=False, preserve_rng_state=False)
     # A pair (i, k) stands for (k, i) too; where i or k is the vertex itself, both sides hold 0.
-    return F.smooth_l1_loss(psi_s, psi_t, reduction="sum") * 2 / max(n * (n - 1) * (n - 2), 1)
+    return total * 2 / max(n * (n - 1) * (n - 2), 1)
+
+
+def _angle_errors(x_s: Tensor, x_t: Tensor, start: int, stop: int) -> Tensor:
+    """Sum of the errors of the angles at some vertices."""
+    return F.smooth_l1_loss(_cosines(x_s, start, stop), _cosines(x_t, start, stop), reduction="sum")
 
 
 def _checked(x_s: Tensor, x_t: Tensor) -> tuple[Tensor, Tensor]:
@@ -77,10 +94,13 @@ def _distances(x: Tensor) -> Tensor:
     return distance / torch.where(mean > 0, mean, 1)
 
 
-def _cosines(x: Tensor) -> Tensor:
-    """[n, n (n - 1) / 2] cosines at each vertex of the angles to every pair; 0 where an end coincides with it."""
+def _cosines(x: Tensor, start: int, stop: int) -> Tensor:
+    """[stop - start, n (n - 1) / 2] cosines at each vertex of the angles to every pair.
+
+    0 where an end coincides with the vertex.
+    """
     first, second = torch.triu_indices(x.size(0), x.size(0), 1, device=x.device)
-    towards = x[None] - x[:, None]
+    towards = x[None] - x[start:stop, None]
     length = _length(towards)
     unit = towards / torch.where(length > 0, length, 1)
     return (unit @ unit.mT)[:, first, second]

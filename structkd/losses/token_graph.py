@@ -84,11 +84,12 @@ def token_graph_loss(
 
     Differences: published are `support="own"`, `normalise="all"`, `first="student"` and the sum over tokens in place of
     the mean (a published weight beta is beta N here); k and sigma are not published, nor whether the student has
-    neighbours of its own. That form hardly teaches: a weight of at most 1 among N - k zeros leaves the softmax
-    almost uniform, so that its gradient is 50 (512 tokens) to 240 times (4,096) weaker and falls as tokens are added. The
-    default compares the k weights that carry the relation, on one support. There the order hardly matters, since
-    weights from 0 to 1 keep the ratio of two probabilities below e^2: the teacher's stands first as in every other
-    divergence here, which makes the derivative by the student's weights the difference of both distributions.
+    neighbours of its own. That form hardly teaches: weights of at most 1 among N - k zeros leave the softmax almost
+    uniform, so that its gradient is tens to hundreds of times weaker than the default's and falls as tokens are added
+    (`tools/benchmark.py tokens`). The default compares the k weights that carry the relation, on one support. There the
+    order hardly matters, since weights from 0 to 1 keep the ratio of two probabilities below e^2: the teacher's stands
+    first as in every other divergence here, which makes the derivative by the student's weights the difference of both
+    distributions.
     """
     for name, value, options in (
         ("support", support, SUPPORT),

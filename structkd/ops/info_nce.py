@@ -72,9 +72,7 @@ def _blockwise(x: Tensor, y: Tensor, tau: float) -> Tensor:
     return _learning(value, [(side, gradient) for side, gradient in zip((x, y), gradients) if gradient is not None])
 
 
-def _visit(
-    x: Tensor, y: Tensor, rows: slice, tau: float, tile: Tensor, gradients: list[Tensor | None]
-) -> Tensor:
+def _visit(x: Tensor, y: Tensor, rows: slice, tau: float, tile: Tensor, gradients: list[Tensor | None]) -> Tensor:
     """The terms of some rows, added up; their derivatives are added to `gradients`. All scores live in `tile`."""
     scores = torch.mm(x[rows], y.t(), out=tile).div_(tau)
     own = scores.diagonal(rows.start)
@@ -97,10 +95,13 @@ def _visit(
 
 def _learning(value: Tensor, known: list[tuple[Tensor, Tensor]]) -> Tensor:
     """`value` with a known derivative by each of some tensors; the first carries the value, the others add zero."""
-    for place, (side, gradient) in enumerate(known):
-        part = with_gradient(value if place == 0 else torch.zeros_like(value), side, gradient.to(side.dtype))
-        total = part if place == 0 else total + part
-    return total if known else value
+    if not known:
+        return value
+    first, *others = known
+    total = with_gradient(value, first[0], first[1].to(first[0].dtype))
+    for side, gradient in others:
+        total = total + with_gradient(torch.zeros_like(value), side, gradient.to(side.dtype))
+    return total
 
 
 INFO_NCE = Op("info_nce", [Backend("blockwise", _blockwise), Backend("naive", _naive)])

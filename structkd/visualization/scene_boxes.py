@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 
 from structkd.errors import DataError
 from structkd.visualization.style import CLASS_COLOURS
@@ -45,12 +46,9 @@ class SceneBoxes:
     def of(cls, title: str, prediction: dict[str, Any]) -> SceneBoxes:
         """From what `Detection.predict` gives for one scene: boxes, scores and labels, as tensors or arrays."""
         boxes, scores, labels = (
-            np.asarray(prediction[name].detach().cpu())
-            if hasattr(prediction[name], "detach")
-            else np.asarray(prediction[name])
-            for name in ("boxes", "scores", "labels")
+            torch.as_tensor(prediction[name]).detach().cpu() for name in ("boxes", "scores", "labels")
         )
-        return cls(title, boxes, labels, scores)
+        return cls(title, boxes.numpy(), labels.numpy(), scores.numpy())
 
     def __len__(self) -> int:
         return len(self.boxes)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -186,5 +185,6 @@ def class_legend(figure: Figure, panels: Sequence[SceneBoxes], classes: Sequence
     if labelled is not None:
         handles.append(Line2D([], [], color=LABEL_COLOUR, linewidth=1.2, linestyle="dashed", label=labelled))
     if handles:
-        columns = min(len(handles), math.ceil(figure.get_figwidth()))
+        each = 0.75 + 0.08 * max(len(str(handle.get_label())) for handle in handles)  # inches of an entry, about
+        columns = max(1, min(len(handles), int(figure.get_figwidth() / each)))
         figure.legend(handles=handles, loc="outside lower center", ncols=columns, frameon=False, fontsize=9)

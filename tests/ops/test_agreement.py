@@ -76,6 +76,16 @@ def _edge_difference(generator, dtype, edges, num_dst, num_src, channels):
     yield u_s, v_s, u_t.detach(), v_t.detach(), index, weight
 
 
+def _edge_square_distance(generator, dtype, edges, num_dst, num_src, channels):
+    yield _normal(generator, dtype, max(num_dst, num_src), channels), edges
+
+
+def _info_nce(generator, dtype, edges, num_dst, num_src, channels):
+    x, y = (_normal(generator, dtype, num_dst, channels) for _ in range(2))
+    yield x, y, 1.0
+    yield x, y.detach(), 0.5
+
+
 def _farthest_points(generator, dtype, edges, num_dst, num_src, channels):
     x = _normal(generator, dtype, num_dst + num_src, channels).detach()
     for count in (1, 5, num_dst + num_src):
@@ -97,7 +107,9 @@ CASES = {
     "segment_max": _segment_with_ties,
     "edge_difference": _edge_difference,
     "edge_difference_kl": _edge_difference_kl,
+    "edge_square_distance": _edge_square_distance,
     "farthest_points": _farthest_points,
+    "info_nce": _info_nce,
     "sparse_conv": _sparse_conv,
 }
 
@@ -143,7 +155,7 @@ def test_backend_agrees_with_reference(op, backend, graph, dtype, generator):
                 assert torch.equal(out, exact)
                 ran += 1
                 continue
-            assert out.dtype == dtype or op.name in ("edge_difference", "edge_difference_kl")
+            assert out.dtype == dtype or op.name in ("edge_difference", "edge_difference_kl", "info_nce")
             assert out.shape == exact.shape
             size = max(1.0, float(exact.detach().abs().max()) if exact.numel() else 1.0)
             torch.testing.assert_close(out.double(), exact, rtol=0, atol=TOLERANCE[dtype] * size)

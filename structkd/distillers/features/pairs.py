@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
+from structkd.distillers.elements import paired_elements
 from structkd.distillers.grids import resized
-from structkd.distillers.points.elements import paired_elements
 from structkd.errors import DataError
 from structkd.structure import Structure
 

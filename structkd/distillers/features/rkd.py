@@ -7,13 +7,14 @@ from torch import Tensor
 
 from structkd.distillers.base import Distiller
 from structkd.distillers.checks import not_negative, positive
+from structkd.distillers.draws import pass_generator
 from structkd.distillers.features.pairs import FeaturePair, paired_features
 from structkd.losses.relational import angle_loss, distance_loss
 from structkd.structure import Structure
 
 
 class RKD(Distiller):
-    r"""Distance-wise and angle-wise relations among elements drawn from each sample.
+    r"""Distance-wise and angle-wise relations among elements drawn from each sample, or among samples.
 
     Park et al., "Relational Knowledge Distillation", CVPR 2019, section 3.2:
 
@@ -24,9 +25,11 @@ class RKD(Distiller):
     as means over pairs and triplets of distinct elements and over samples; mu are mean distances, l is the Huber loss.
 
     Args:
-        field: what is compared, a map [B, C, H, W] (elements are its cells) or rows [N, C] with `batch`.
+        field: what is compared, a map [B, C, H, W] (elements are its cells), rows [N, C] with `batch`, or one vector
+            a sample [B, C] without `batch` (elements are the samples of the batch: the published use on images).
         elements: most elements of a sample, drawn uniformly without replacement, the same on both sides; a sample that
-            has no more takes part whole. Time and memory of the angles grow with the cube.
+            has no more takes part whole. Give the batch size or more for the published use. Time of the angles grows
+            with the cube, memory does not (see `structkd.losses.angle_loss`).
         distance_weight, angle_weight: weight of each term; 0 leaves it out. Published: 1 to 2, as 25 and 50 in
             classification.
         seed: of the draws.
@@ -36,8 +39,8 @@ class RKD(Distiller):
 
     Buffer `step` counts training passes: pass n draws by `seed` and n, so a resumed run draws what it would have.
 
-    Differences: the paper relates the images of a batch by their embeddings; with a few scenes a batch, and for
-    detectors, it is the elements within a scene. Means over distinct pairs and triplets, see
+    Differences: the paper relates the images of a batch by their embeddings: name a vector field for that. With a few
+    scenes a batch, and for detectors, it is the elements within a scene. Means over distinct pairs and triplets, see
     `structkd.losses.relational`.
     """
 
@@ -78,9 +81,7 @@ class RKD(Distiller):
         else:
             counts = torch.bincount(features.batch).tolist() if features.batch.numel() else []
             samples = [sides for sides in zip(*(f.split(counts) for f in features[:2])) if len(sides[0])]
-        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + int(self.step))
-        if self.training:
-            self.step += 1
+        generator = pass_generator(self.seed, self.step, self.training)
         drawn = []
         for x_s, x_t in samples:
             if x_s.size(0) > self.elements:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from torch import Tensor
 
 from structkd.distillers.base import Distiller
-from structkd.errors import DataError
+from structkd.distillers.features.samples import paired_samples
+from structkd.distillers.rows import distilled_pair
 from structkd.losses.similarity import similarity_preserving
 from structkd.structure import Structure
 
@@ -35,16 +36,5 @@ class SimilarityPreserving(Distiller):
         self.field, self.reads = field, frozenset({field})
 
     def forward(self, student: Structure, teacher: Structure) -> dict[str, Tensor]:
-        f_s = student[self.field]
-        batch = student.get("batch")
-        if (
-            f_s.dim() == 2
-            and batch is not None
-            and batch.size(0) == f_s.size(0)
-            and batch.unique().numel() < len(batch)
-        ):
-            raise DataError(
-                f"SimilarityPreserving compares samples, but {self.field} [{f_s.size(0)}, {f_s.size(1)}] holds the "
-                "elements of samples (several rows with one batch number); expected a map [B, C, H, W] or rows [B, C]."
-            )
-        return {"similarity": similarity_preserving(f_s, teacher[self.field])}
+        f_s, f_t = paired_samples(*distilled_pair(student, teacher), self.field, "SimilarityPreserving", pooled=False)
+        return {"similarity": similarity_preserving(f_s, f_t)}

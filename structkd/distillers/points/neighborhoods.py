@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from structkd.distillers.points.elements import Rows
+from structkd.distillers.elements import Rows
 from structkd.errors import WiringError
 from structkd.ops.knn import knn
 from structkd.ops.precision import accumulator

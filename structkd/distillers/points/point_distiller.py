@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from structkd.distillers.base import Distiller
 from structkd.distillers.checks import one_of, positive
+from structkd.distillers.elements import Rows, paired_elements
 from structkd.distillers.points.edges import EdgeLayer
-from structkd.distillers.points.elements import Rows, paired_elements
 from structkd.distillers.points.neighborhoods import (
     IMPORTANCE,
     REWEIGHT,

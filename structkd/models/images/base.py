@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from torch import nn
+from torch import Tensor, nn
 
 
 class Feature(NamedTuple):
@@ -32,10 +32,21 @@ class ImageModel(nn.Module):
     """
 
     _features: tuple[Feature, ...] = ()
+    _stages: tuple[str, ...] = ()
 
     def feature_info(self) -> list[Feature]:
         """Places to tap, from the image to the classifier."""
         return list(self._features)
+
+    def _add_stage(self, *layers: nn.Module) -> None:
+        """Append the next of `layer1`, `layer2`, ..."""
+        self._stages = (*self._stages, f"layer{len(self._stages) + 1}")
+        self.add_module(self._stages[-1], nn.Sequential(*layers))
+
+    def _through_stages(self, x: Tensor) -> Tensor:
+        for name in self._stages:
+            x = getattr(self, name)(x)
+        return x
 
     def _describe(self, maps: Iterable[tuple[str, int, int]], vector: int) -> None:
         """Set the features: (path, channels, stride) of the maps, and the channels of `pool`."""

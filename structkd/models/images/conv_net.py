@@ -45,21 +45,17 @@ class ConvNet(ImageModel):
         # A stride of 4 would skip pixels between windows of 3.
         kernel, before = (3 if stride < 4 else 7), in_channels
         maps = []
-        self.stages = [f"layer{i + 1}" for i in range(len(channels))]
-        for i, (name, after) in enumerate(zip(self.stages, channels)):
+        for i, after in enumerate(channels):
             stage = conv_norm(before, after, 3 if i else kernel, 2 if i else stride)
             for _ in range(layers - 1):
                 stage += conv_norm(after, after, 3)
-            setattr(self, name, nn.Sequential(*stage))
+            self._add_stage(*stage)
             before = after
-            maps.append((name, after, stride * 2**i))
+            maps.append((self._stages[-1], after, stride * 2**i))
         self.pool = GlobalPool()
         self.fc = nn.Linear(before, out_channels)
         init_convs_(self)
         self._describe(maps, before)
 
     def forward(self, images: Tensor) -> Tensor:
-        x = images
-        for name in self.stages:
-            x = getattr(self, name)(x)
-        return self.fc(self.pool(x))
+        return self.fc(self.pool(self._through_stages(images)))

@@ -59,7 +59,7 @@ class MobileNetV2(ImageModel):
                 _InvertedResidual(after if j else before, after, 1 if j else first, expansion if i else 1)
                 for j in range(count)
             ]
-            setattr(self, f"layer{i + 1}", nn.Sequential(*layers))
+            self._add_stage(*layers)
             before, stride = after, stride * first
             maps.append((f"layer{i + 1}", after, stride))
         last = int(HEAD_CHANNELS * max(1.0, width))
@@ -72,7 +72,4 @@ class MobileNetV2(ImageModel):
         self._describe([*maps, ("head", last, stride)], last)
 
     def forward(self, images: Tensor) -> Tensor:
-        x = self.stem(images)
-        for i in range(len(STAGES)):
-            x = getattr(self, f"layer{i + 1}")(x)
-        return self.fc(self.pool(self.head(x)))
+        return self.fc(self.pool(self.head(self._through_stages(self.stem(images)))))

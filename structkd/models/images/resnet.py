@@ -97,23 +97,21 @@ class ResNet(ImageModel):
         self.conv1 = nn.Conv2d(in_channels, width, kernel, stride, kernel // 2, bias=False)
         self.bn1 = nn.BatchNorm2d(width)
         self.maxpool = nn.MaxPool2d(3, 2, 1) if stem == "large" else nn.Identity()
-        self.stages = [f"layer{i + 1}" for i in range(len(channels))]
-        for i, (name, count, inner) in enumerate(zip(self.stages, blocks, channels)):
+        for i, (count, inner) in enumerate(zip(blocks, channels)):
             layers = []
             for j in range(count):
                 layers.append(block(width, inner, 2 if i and not j else 1))
                 width = block.expansion * inner
-            setattr(self, name, nn.Sequential(*layers))
+            self._add_stage(*layers)
         self.pool = GlobalPool()
         self.fc = nn.Linear(width, out_channels)
         init_convs_(self)
         first = 4 if stem == "large" else 1
         self._describe(
-            ((name, block.expansion * c, first * 2**i) for i, (name, c) in enumerate(zip(self.stages, channels))), width
+            ((name, block.expansion * c, first * 2**i) for i, (name, c) in enumerate(zip(self._stages, channels))),
+            width,
         )
 
     def forward(self, images: Tensor) -> Tensor:
         x = self.maxpool(F.relu(self.bn1(self.conv1(images))))
-        for name in self.stages:
-            x = getattr(self, name)(x)
-        return self.fc(self.pool(x))
+        return self.fc(self.pool(self._through_stages(x)))

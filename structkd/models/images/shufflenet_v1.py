@@ -54,8 +54,8 @@ class ShuffleNetV1(ImageModel):
         ConfigError: another number of groups.
 
     Differences: the stem is a 1 x 1 convolution without stride where the paper, for 224 pixels, has a 3 x 3 one and a
-    max pooling; ReLU also follows the 3 x 3 convolutions, and the inner channels of a unit with a stride are a quarter of
-    those it adds (paper: of those that leave it), both as in the protocol.
+    max pooling. As in the protocol, ReLU also follows the 3 x 3 convolutions, and the inner channels of a unit with a
+    stride are a quarter of those it adds (paper: of those that leave it).
     """
 
     def __init__(self, out_channels: int, groups: int = 3, in_channels: int = 3) -> None:
@@ -63,13 +63,13 @@ class ShuffleNetV1(ImageModel):
         channels = preset(CHANNELS, groups, "groups")
         self.stem = nn.Sequential(*conv_norm(in_channels, STEM, 1))
         before = STEM
-        for i, (count, after) in enumerate(zip(BLOCKS, channels)):
+        for count, after in zip(BLOCKS, channels):
             units = [_ShuffleUnit(after if j else before, after, 1 if j else 2, groups) for j in range(count)]
-            setattr(self, f"layer{i + 1}", nn.Sequential(*units))
+            self._add_stage(*units)
             before = after
         self.pool = GlobalPool()
         self.fc = nn.Linear(before, out_channels)
         self._describe(((f"layer{i + 1}", c, 2 ** (i + 1)) for i, c in enumerate(channels)), before)
 
     def forward(self, images: Tensor) -> Tensor:
-        return self.fc(self.pool(self.layer3(self.layer2(self.layer1(self.stem(images))))))
+        return self.fc(self.pool(self._through_stages(self.stem(images))))

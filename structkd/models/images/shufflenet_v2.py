@@ -81,9 +81,9 @@ class ShuffleNetV2(ImageModel):
         *channels, last = preset(CHANNELS, float(width), "width")
         self.stem = nn.Sequential(*conv_norm(in_channels, STEM, 1))
         before = STEM
-        for i, (count, after) in enumerate(zip(BLOCKS, channels)):
+        for count, after in zip(BLOCKS, channels):
             units = [_Down(before, after), *(_Unit(after) for _ in range(count - 1))]
-            setattr(self, f"layer{i + 1}", nn.Sequential(*units))
+            self._add_stage(*units)
             before = after
         self.head = nn.Sequential(*conv_norm(before, last, 1))
         self.pool = GlobalPool()
@@ -91,5 +91,4 @@ class ShuffleNetV2(ImageModel):
         self._describe([*((f"layer{i + 1}", c, 2 ** (i + 1)) for i, c in enumerate(channels)), ("head", last, 8)], last)
 
     def forward(self, images: Tensor) -> Tensor:
-        x = self.layer3(self.layer2(self.layer1(self.stem(images))))
-        return self.fc(self.pool(self.head(x)))
+        return self.fc(self.pool(self.head(self._through_stages(self.stem(images)))))

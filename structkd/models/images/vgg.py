@@ -42,7 +42,7 @@ class VGG(ImageModel):
             for _ in range(count):
                 layers += [nn.Conv2d(before, channels, 3, padding=1), nn.BatchNorm2d(channels), nn.ReLU()]
                 before = channels
-            setattr(self, f"layer{i + 1}", nn.Sequential(*layers))
+            self._add_stage(*layers)
         self.halve = nn.MaxPool2d(2)
         self.pool = GlobalPool()
         self.fc = nn.Linear(before, out_channels)
@@ -52,9 +52,8 @@ class VGG(ImageModel):
         self._describe(((f"layer{i + 1}", c, s) for i, (c, s) in enumerate(zip(CHANNELS, (1, 2, 4, 8, 8)))), before)
 
     def forward(self, images: Tensor) -> Tensor:
-        x = self.layer2(self.halve(self.layer1(images)))
-        x = self.layer3(self.halve(x))
-        x = self.layer4(self.halve(x))
-        if images.size(-2) >= LARGE:
-            x = self.halve(x)
-        return self.fc(self.pool(self.layer5(x)))
+        halved = 5 if min(images.shape[-2:]) >= LARGE else 4
+        x = images
+        for i, name in enumerate(self._stages):
+            x = getattr(self, name)(self.halve(x) if 0 < i < halved else x)
+        return self.fc(self.pool(x))

@@ -62,7 +62,7 @@ class WideResNet(ImageModel):
             layers = [
                 _PreActivation(after if j else before, after, 2 if i and not j else 1, dropout) for j in range(blocks)
             ]
-            setattr(self, f"layer{i + 1}", nn.Sequential(*layers))
+            self._add_stage(*layers)
             before = after
         self.bn1 = nn.BatchNorm2d(before)
         self.act = nn.ReLU()
@@ -73,5 +73,5 @@ class WideResNet(ImageModel):
         self._describe([*((f"layer{i + 1}", c, 2**i) for i, c in enumerate(channels)), ("act", before, 4)], before)
 
     def forward(self, images: Tensor) -> Tensor:
-        x = self.layer3(self.layer2(self.layer1(self.conv1(images))))
+        x = self._through_stages(self.conv1(images))
         return self.fc(self.pool(self.act(self.bn1(x))))

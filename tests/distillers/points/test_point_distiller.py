@@ -2,12 +2,11 @@ import io
 
 import pytest
 import torch
-import torch.nn.functional as F
 from torch import nn
 
 from structkd import Structure
 from structkd.distillers import PointDistiller
-from structkd.distillers.points.neighborhoods import importance_weights, most_important
+from structkd.distillers.elements import elements
 from structkd.errors import ConfigError, DataError, WiringError
 
 STUDENT, TEACHER, OUT = 3, 5, 4
@@ -41,136 +40,7 @@ def build(channels=(STUDENT, TEACHER), seed=0, **options):
     return distiller
 
 
-def published_edges(x, center, index, layer):
-    """Concatenate on every edge, 1x1 convolution, batch normalisation over all of them, ReLU: [N, C', K]."""
-    own = x[center].unsqueeze(1).expand(-1, index.size(1), -1)
-    both = torch.cat([x[index], own], -1).permute(2, 0, 1).unsqueeze(0)
-    edges = F.conv2d(both, layer.weight[:, :, None, None])
-    edges = F.batch_norm(edges, None, None, layer.gamma, layer.beta, training=True)
-    return edges.relu()[0].transpose(0, 1)
-
-
-def published_queries(saliency, x, n, k):
-    center = saliency.topk(n, sorted=False).indices
-    return center, torch.cdist(x[center], x).topk(k, largest=False, sorted=False).indices
-
-
-def published_pillars(student, teacher, distiller, n, k, tau):
-    center, index = published_queries(teacher.importance, teacher.x, n, k)
-    weight = F.softmax(teacher.importance[center].float() / tau, dim=-1) * n
-    e_t = published_edges(teacher.x, center, index, distiller.teacher_edges)
-    e_s = published_edges(student.x, center, index, distiller.student_edges)
-    return ((e_t - e_s).square() * weight.view(-1, 1, 1)).mean() * 2
-
-
-def published_scenes(student, teacher, distiller, n, k, pool=False):
-    """Maps and points: per-scene queries whose weights come to the batch size (maps) or are not used (points)."""
-    num_scenes = int(teacher.batch.max()) + 1
-    found, start = [], 0
-    for b in range(num_scenes):
-        x = teacher.x[teacher.batch == b]
-        center, index = published_queries(x.amax(1), x, n, k)
-        found.append((center + start, index + start))
-        start += len(x)
-    center, index = (torch.cat(parts) for parts in zip(*found))
-    e_t = published_edges(teacher.x, center, index, distiller.teacher_edges)
-    e_s = published_edges(student.x, center, index, distiller.student_edges)
-    if pool:
-        return (e_t.amax(2) - e_s.amax(2)).square().mean() * 2
-    importance = teacher.x[center].amax(1).view(num_scenes, n, 1)
-    weight = (F.softmax(importance / 1e-4, dim=-1) * num_scenes).view(-1, 1, 1)
-    return ((e_t - e_s).square() * weight).mean() * 2
-
-
-def distinct(student, teacher):
-    """Different counts, so that it does not matter which of equal ones are taken."""
-    counts = torch.randperm(len(teacher.x)) / 100
-    student.importance = teacher.importance = counts
-    return student, teacher
-
-
-def agree(value, expected, distiller, x):
-    torch.testing.assert_close(value, expected, rtol=1e-6, atol=1e-12)
-    leaves = [x, *distiller.parameters()]
-    gradients = torch.autograd.grad(value, leaves)
-    for got, other in zip(gradients, torch.autograd.grad(expected, leaves), strict=True):
-        torch.testing.assert_close(got, other, rtol=1e-6, atol=1e-9)
-
-
-class TestReference:
-    def test_pillars(self):
-        """Candidates of the whole batch; the softmax of the counts."""
-        student, teacher = distinct(*sides())
-        student.x.requires_grad_()
-        distiller = build(mode="reference", n=24, k=7)
-        value = distiller(student, teacher)["edge"]
-        agree(value, published_pillars(student, teacher, distiller, 24, 7, 1e-2), distiller, student.x)
-
-    def test_integer_counts_leave_only_the_fullest_pillars(self):
-        student, teacher = sides()
-        counts = torch.randperm(50) % 32 + 1
-        counts[:5] = 40
-        teacher.importance = counts
-        distiller = build(mode="reference", n=45)
-        value = distiller(student, teacher)["edge"]
-        found = distiller._neighborhoods(scene_of_all(teacher), 6)
-        assert found.weight.sum() == pytest.approx(45) and int((found.weight > 1e-6).sum()) == 5
-        assert value > 0
-
-    @pytest.mark.parametrize("pool", [None, "max"])
-    def test_rows_by_activation(self, pool):
-        """PointRCNN (pooled, no weights) and, as rows, SECOND (weights that come to the batch size)."""
-        student, teacher = sides((25, 25, 25))
-        student.x.requires_grad_()
-        distiller = build(mode="reference", n=12, importance="activation", pool=pool)
-        value = distiller(student, teacher)["edge"]
-        agree(value, published_scenes(student, teacher, distiller, 12, 6, bool(pool)), distiller, student.x)
-
-    def test_maps(self):
-        maps = torch.randn(2, STUDENT, 4, 5, dtype=torch.float64), torch.randn(2, TEACHER, 4, 5, dtype=torch.float64)
-        student, teacher = (Structure(backbone_0=m) for m in maps)
-        rows = [Structure(x=m.flatten(2).transpose(1, 2).reshape(40, -1)) for m in maps]
-        for side in rows:
-            side.batch = torch.arange(2).repeat_interleave(20)
-        distiller = build(mode="reference", n=9, importance="activation", field="backbone_0")
-        torch.testing.assert_close(distiller(student, teacher)["edge"], published_scenes(*rows, distiller, 9, 6))
-
-    def test_without_weights_it_is_a_norm(self):
-        student, teacher = distinct(*sides())
-        student.x.requires_grad_()
-        distiller = build(mode="reference", n=24, reweight=None)
-        center, index = published_queries(teacher.importance, teacher.x, 24, 6)
-        e_t = published_edges(teacher.x, center, index, distiller.teacher_edges)
-        expected = torch.dist(e_t, published_edges(student.x, center, index, distiller.student_edges)) * 5e-4
-        agree(distiller(student, teacher)["edge"], expected, distiller, student.x)
-        equal = build((TEACHER, TEACHER), mode="reference", reweight=None)
-        equal.student_edges.load_state_dict(equal.teacher_edges.state_dict())
-        teacher.x.requires_grad_()
-        value = equal(teacher, teacher)["edge"]
-        value.backward()
-        assert float(value.detach()) == 0 and not teacher.x.grad.any()
-
-    def test_running_statistics_serve_in_evaluation(self):
-        student, teacher = sides()
-        distiller = build(mode="reference")
-        first = distiller(student, teacher)["edge"]
-        layer = distiller.teacher_edges
-        assert layer.running_mean.any() and not torch.equal(layer.running_var, torch.ones(OUT))
-        state = {name: value.clone() for name, value in distiller.state_dict().items()}
-        distiller.eval()
-        assert not torch.allclose(distiller(student, teacher)["edge"], first)
-        assert all(torch.equal(value, state[name]) for name, value in distiller.state_dict().items())
-
-    def test_few_elements_are_no_crash(self):
-        student, teacher = sides((4, 9))
-        for importance in ("count", "activation"):
-            value = build(mode="reference", importance=importance, n=6000, k=128)(student, teacher)["edge"]
-            assert torch.isfinite(value)
-
-
 def scene_of_all(structure):
-    from structkd.distillers.points.elements import elements
-
     return elements(structure, "x", "test")
 
 
@@ -313,50 +183,6 @@ class TestGuards:
             nn.init.zeros_(distiller.teacher_edges.gamma)
             distiller(*sides())
             assert distiller.edge_variance == 0
-
-    def test_edge_variance_is_that_of_the_edges(self):
-        distiller, (student, teacher) = build(guard=None, n=10), sides((40,))
-        distiller(student, teacher)
-        found = distiller._neighborhoods(scene_of_all(teacher), 6)
-        edges = published_edges(teacher.x, found.center, found.neighbors, distiller.teacher_edges)
-        torch.testing.assert_close(distiller.edge_variance, edges.var((0, 2), unbiased=False).mean().detach())
-
-
-def test_default_equals_the_formula():
-    student, teacher = distinct(*sides((30,)))
-    distiller = build(guard=None, n=12, tau=0.7)
-    center, index = published_queries(teacher.importance, teacher.x, 12, 6)
-    score = (1 + teacher.importance[center].double()).log()
-    weight = torch.softmax((score - score.mean()) / score.std(unbiased=False) / 0.7, 0) * 12
-    e_t = published_edges(teacher.x, center, index, distiller.teacher_edges)
-    e_s = published_edges(student.x, center, index, distiller.student_edges)
-    expected = ((e_t - e_s).square() * weight.view(-1, 1, 1)).mean()
-    torch.testing.assert_close(distiller(student, teacher)["edge"], expected, rtol=1e-6, atol=0)
-
-
-def test_weights_follow_importance():
-    importance = torch.tensor([1, 1, 2, 30])
-    for kind in ("log", "zscore", "rank", "raw"):
-        weight = importance_weights(importance, 1.0, kind)
-        assert weight.sum() == pytest.approx(4) and weight[0] == weight[1] < weight[2] < weight[3]
-    for kind in ("log", "zscore", "rank"):
-        assert importance_weights(torch.full((5,), 7), 0.5, kind).tolist() == [1] * 5
-        assert importance_weights(torch.full((5,), 0.1), 0.5, kind).tolist() == [1] * 5
-        scaled = importance_weights(importance.double() * (1 if kind == "log" else 100), 1.0, kind)
-        torch.testing.assert_close(scaled.float(), importance_weights(importance, 1.0, kind))
-    tiny = importance_weights(importance.double() * 1e-9, 1.0, "zscore")
-    torch.testing.assert_close(tiny.float(), importance_weights(importance, 1.0, "zscore"))
-    by_hand = torch.softmax(torch.tensor([-1.0, -1.0, 0.5, 1.5]) / torch.tensor(4.5 / 4).sqrt(), 0) * 4
-    torch.testing.assert_close(importance_weights(importance, 1.0, "rank"), by_hand)
-    assert importance_weights(torch.tensor([-5.0, 0.0, 5.0]), 1.0, "log").isfinite().all()
-
-
-def test_most_important():
-    importance, x = torch.tensor([1, 5, 1, 5, 2]), torch.tensor([[3.0], [0.0], [4.0], [1.0], [9.0]])
-    assert most_important(importance, x, 4).tolist() == [3, 1, 4, 2]
-    assert most_important(importance, x, 0.5).tolist() == [3, 1, 4]  # rounded up
-    assert len(most_important(torch.rand(30), torch.rand(30, 1), 0.1)) == 3
-    assert len(most_important(importance, x, 100)) == 5 and len(most_important(importance, x, 1.0)) == 5
 
 
 def test_weights_reach_the_loss():

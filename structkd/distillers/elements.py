@@ -1,4 +1,4 @@
-"""What the distillers for point clouds compare: rows of features, each belonging to a scene."""
+"""What distillers of elements compare: rows of features, each belonging to a sample (a scene, an image)."""
 
 from __future__ import annotations
 

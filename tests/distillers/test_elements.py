@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from structkd import Structure
-from structkd.distillers.points.elements import elements, paired_elements
+from structkd.distillers.elements import elements, paired_elements
 from structkd.errors import DataError
 
 

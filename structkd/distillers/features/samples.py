@@ -1,0 +1,49 @@
+"""One feature vector a sample, of two sides."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from structkd.errors import DataError
+from structkd.structure import Structure
+
+
+def paired_samples(
+    student: Structure, teacher: Structure, field: str, reader: str, pooled: bool = True
+) -> tuple[Tensor, Tensor]:
+    """The field of both sides as vectors [B, C_s] and [B, C_t] of the same samples.
+
+    Args:
+        student, teacher: what adapters read.
+        field: [B, C] vectors, or maps [B, C, H, W].
+        reader: name of the distiller, for errors.
+        pooled: a map's vector is the mean over its cells; else fields are given as they are, of any shape [B, ...].
+
+    Raises:
+        DataError: another shape, different samples on the two sides (numbers, or `n_id`), rows that are the elements of
+            samples and not samples (several with one number in `batch`).
+    """
+    f_s, f_t = student[field], teacher[field]
+    for side, f in (("student", f_s), ("teacher", f_t)):
+        if not isinstance(f, Tensor) or f.dim() < 2 or (pooled and f.dim() not in (2, 4)):
+            shape = tuple(f.shape) if isinstance(f, Tensor) else type(f).__name__
+            raise DataError(
+                f"{reader}: {field} of the {side} has shape {shape}; expected a vector a sample [B, C] or maps "
+                "[B, C, H, W]."
+            )
+    batch = student.get("batch")
+    if f_s.dim() == 2 and batch is not None and batch.size(0) == f_s.size(0) and batch.unique().numel() < len(batch):
+        raise DataError(
+            f"{reader} compares samples, but {field} [{f_s.size(0)}, {f_s.size(1)}] holds the elements of samples "
+            "(several rows with one batch number); expected a map [B, C, H, W] or rows [B, C]."
+        )
+    if f_s.size(0) != f_t.size(0):
+        raise DataError(f"{reader}: {field} is of {f_s.size(0)} samples (student) and {f_t.size(0)} (teacher).")
+    ids = [side.get("n_id") for side in (student, teacher)]
+    if all(isinstance(i, Tensor) and i.shape == f_s.shape[:1] for i in ids) and not bool((ids[0] == ids[1]).all()):
+        raise DataError(f"{reader}: n_id of student and teacher differ, so their rows of {field} are other samples.")
+    return (_pooled(f_s), _pooled(f_t)) if pooled else (f_s, f_t)
+
+
+def _pooled(f: Tensor) -> Tensor:
+    return f if f.dim() == 2 else f.flatten(2).mean(2)
