@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from mmengine.evaluator import BaseMetric
 from torch import Tensor
 
-from structkd.datasets import to_kitti
-from structkd.datasets.points.kitti_files import write_objects
-from structkd.errors import ConfigError, DataError
-from structkd.evaluation.kitti import DIFFICULTIES, KittiEvaluation, KittiObjects
+from structkd.errors import ConfigError
 from structkd.evaluation.links import hits_at_k, mean_reciprocal_rank, roc_auc
 
-__all__ = ["Accuracy", "KittiAP", "LinkRanking"]
+__all__ = ["Accuracy", "LinkRanking"]
 
 
 class SplitMetric(BaseMetric):
@@ -99,70 +96,3 @@ class LinkRanking(SplitMetric):
                 metrics[f"{split}/mrr"] = mean_reciprocal_rank(positive, negative)
                 metrics[f"{split}/auc"] = roc_auc(positive, negative)
         return metrics
-
-
-class KittiAP(SplitMetric):
-    """KITTI's average precision of detected boxes; every figure from 0 to 1.
-
-    `<split>/3d` and `<split>/bev`, which tables lead with, are AP40 at moderate difficulty and strict overlaps, the
-    mean over the classes; `<split>/3d Car` and its like are the classes'. The others are named as in mmdet3d, for
-    example `detail/Car_3D_AP40_moderate_strict`.
-
-    Args:
-        frames: split -> frames with `annotations(index)` and `classes`.
-        height_rule: "<" (official) or "<=", see `KittiEvaluation`.
-    """
-
-    def __init__(self, frames: Mapping[str, Any], height_rule: Literal["<", "<="] = "<") -> None:
-        super().__init__()
-        for split, dataset in frames.items():
-            if not hasattr(dataset, "annotations"):
-                raise DataError(
-                    f"KittiAP needs KITTI annotations, which the frames of '{split}' ({type(dataset).__name__}) do not "
-                    "have; choose another data.metric."
-                )
-        self.frames: Mapping[str, Any] = frames
-        self.height_rule: Literal["<", "<="] = height_rule
-
-    def process(self, data_batch: Any, data_samples: Sequence[dict[str, Any]]) -> None:
-        for sample in data_samples:
-            frames, index = self.frames[sample["split"]], sample["index"]
-            boxes, scores, labels = (sample[name].detach().cpu().numpy() for name in ("boxes", "scores", "labels"))
-            calibration, size = frames.calibration(index), frames.image_size(index)
-            found = to_kitti(boxes, scores, labels, frames.classes, calibration, size)
-            self.results.append((sample["split"], index, found))
-
-    def write(self, folder: Path) -> None:
-        """KITTI's result files, one a test frame, as `tools/eval_kitti.py` and the benchmark's server take them."""
-        folder.mkdir(parents=True, exist_ok=True)
-        for split, index, found in self.results:
-            if split == "test":
-                write_objects(folder / f"{self.frames[split].frame_ids[index]}.txt", found)
-
-    def compute_metrics(self, results: list[tuple[str, int, KittiObjects]]) -> dict[str, float]:
-        metrics: dict[str, float] = {}
-        for split in dict.fromkeys(split for split, _, _ in results):
-            frames = self.frames[split]
-            labels = [frames.annotations(index) for name, index, _ in results if name == split]
-            found = [objects for name, _, objects in results if name == split]
-            evaluation = KittiEvaluation(labels, found, frames.classes, self.height_rule)
-            metrics |= _kitti_figures(evaluation, split)
-        return metrics
-
-
-def _kitti_figures(evaluation: KittiEvaluation, split: str) -> dict[str, float]:
-    detail: dict[str, float] = {}
-    lead: dict[str, dict[str, float]] = {"3d": {}, "bev": {}}
-    for overlaps in ("strict", "loose"):
-        for name, metrics in evaluation.results(overlaps).items():
-            for metric, averages in metrics.items():
-                for kind, values in (averages or {}).items():
-                    for difficulty, value in zip(DIFFICULTIES, values):
-                        key = f"{name}_{metric.upper()}_{kind}_{difficulty.name}_{overlaps}"
-                        detail[f"detail/{key}" if split == "test" else f"{split}/detail/{key}"] = value / 100
-                if overlaps == "strict" and metric in lead:
-                    lead[metric][name] = averages["AP40"][1] / 100
-    figures = {f"{split}/{metric}": sum(values.values()) / len(values) for metric, values in lead.items()}
-    for metric, values in lead.items():
-        figures |= {f"{split}/{metric} {name}": value for name, value in values.items()}
-    return figures | detail

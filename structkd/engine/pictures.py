@@ -101,7 +101,7 @@ def _weights(
     """Places of the teacher's pillars, their weights by rule, and a pillar's size; None without a PointDistiller."""
     settings: Any = config.stages[name]
     for distiller in settings.get("distillers", {}).values():
-        teacher = next(iter(settings.get("teachers", {}).values()), {}).get("stage")
+        teacher = next((source.get("stage") for source in settings.get("teachers", {}).values()), None)
         if distiller.get("type") != "PointDistiller" or distiller.get("field", "x") != "x" or teacher is None:
             continue
         run = _run(config, teacher, data, seed, work_dir)

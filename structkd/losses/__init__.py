@@ -6,7 +6,7 @@ None detaches its teacher side unless it says so: `Distiller.__call__` does, in 
 from structkd.losses.attention import attention_map, attention_transfer
 from structkd.losses.channel_wise import channel_kl
 from structkd.losses.contextual import contextual_loss
-from structkd.losses.contrastive import info_nce, noise_contrastive
+from structkd.losses.contrastive import noise_contrastive, sampled_info_nce
 from structkd.losses.correlation import correlation_loss
 from structkd.losses.decoupled import decoupled_kl
 from structkd.losses.dirichlet import dirichlet_energy
@@ -64,7 +64,6 @@ __all__ = [
     "gram_mse",
     "hierarchical_context",
     "high_frequency",
-    "info_nce",
     "instance_edges",
     "instance_transform",
     "kl_divergence",
@@ -75,6 +74,7 @@ __all__ = [
     "noise_contrastive",
     "probabilistic_transfer",
     "sample_mean",
+    "sampled_info_nce",
     "similarity_preserving",
     "token_contrast",
     "token_graph_loss",

@@ -11,13 +11,14 @@ from torch import Tensor
 from structkd.errors import ConfigError, DataError
 
 
-def info_nce(positive: Tensor, negative: Tensor, tau: float = 0.07, counts: Tensor | None = None) -> Tensor:
+def sampled_info_nce(positive: Tensor, negative: Tensor, tau: float = 0.07, counts: Tensor | None = None) -> Tensor:
     r"""How surely the counterpart is told from the others, mean over elements.
 
     .. math:: L = - \frac{1}{B} \sum_i \log \frac{\exp(s_i / \tau)}{\exp(s_i / \tau) + \sum_k \exp(s_{ik} / \tau)}
 
-    van den Oord et al., "Representation Learning with Contrastive Predictive Coding", 2018. log(1 + K) where all are
-    alike, and 0 only without negatives.
+    van den Oord et al., "Representation Learning with Contrastive Predictive Coding", 2018, with negatives of one's own
+    choice (those of the batch itself: `structkd.ops.info_nce`). log(1 + K) where all are alike, and 0 only without
+    negatives.
 
     Args:
         positive: [B] similarity to the counterpart.

@@ -47,8 +47,8 @@ def decoupled_kl(z_s: Tensor, z_t: Tensor, y: Tensor, tau: float = 1.0) -> tuple
     other = torch.arange(classes - 1, device=y.device)
     other = other + (other >= y[:, None])
     rest_s, rest_t = (z.gather(1, other) for z in (z_s, z_t))
-    binary = [
+    two_s, two_t = (
         torch.stack([z.gather(1, y[:, None])[:, 0] / tau, (rest / tau).logsumexp(1)], 1)
         for z, rest in ((z_s, rest_s), (z_t, rest_t))
-    ]
-    return kl_divergence(*binary, reduction="none"), kl_divergence(rest_s, rest_t, tau, reduction="none")
+    )
+    return kl_divergence(two_s, two_t, reduction="none"), kl_divergence(rest_s, rest_t, tau, reduction="none")

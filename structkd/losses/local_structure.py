@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from structkd.errors import ConfigError, DataError
+from structkd.errors import ConfigError
+from structkd.losses.token_graph import gaussian_weights
 from structkd.ops.csr import csr_of
+from structkd.ops.edge_distance import edge_square_distance
 from structkd.ops.precision import accumulator
-from structkd.ops.segment import segment_log_softmax
+from structkd.ops.segment_kl import segment_kl
 from structkd.ops.spmm import edge_dot
 
 KERNELS = ("rbf", "gaussian", "linear")
@@ -28,18 +30,13 @@ def edge_similarity(x: Tensor, edge_index: Tensor, kernel: str = "rbf", sigma: f
     """
     if kernel not in KERNELS:
         raise ConfigError(f"kernel is '{kernel}'; expected one of {', '.join(KERNELS)}.")
-    if sigma <= 0:
+    if not sigma > 0:
         raise ConfigError(f"sigma is {sigma}; expected a number above 0.")
     x = x.to(accumulator(x))
-    if kernel != "linear" and x.size(0):
-        x = x - x.mean(0)  # distances stay, and least of the squares cancels
-    along = edge_dot(csr_of(edge_index, x.size(0)), x, x)
     if kernel == "linear":
-        return along
-    square = x.square().sum(1)
-    source, target = edge_index
-    exponent = -(square[source] + square[target] - 2 * along).clamp(min=0) / (2 * sigma)
-    return exponent.exp() if kernel == "rbf" else exponent
+        return edge_dot(csr_of(edge_index, x.size(0)), x, x)
+    square = edge_square_distance(x, edge_index)
+    return gaussian_weights(square, sigma, "absolute") if kernel == "rbf" else -square / (2 * sigma)
 
 
 def local_structure_kl(
@@ -62,11 +59,5 @@ def local_structure_kl(
     Raises:
         DataError: shapes that do not fit.
     """
-    if score_s.shape != target.shape or score_t.shape != target.shape or target.dim() != 1:
-        raise DataError(
-            f"Scores have shapes {tuple(score_s.shape)} and {tuple(score_t.shape)}, targets {tuple(target.shape)}; "
-            "expected [E] of each."
-        )
-    log_s, log_t = (segment_log_softmax(score, target, num_nodes) for score in (score_s, score_t))
-    p, log_p, log_q = (log_s.exp(), log_s, log_t) if student_first else (log_t.exp(), log_t, log_s)
-    return (p * (log_p - log_q)).sum() / max(int(target.unique().numel()), 1)
+    sides = (score_s, score_t) if student_first else (score_t, score_s)
+    return segment_kl(*sides, target, num_nodes).sum() / max(int(target.unique().numel()), 1)

@@ -31,6 +31,6 @@ def hierarchical_context(f_s: Tensor, f_t: Tensor, pools: Sequence[int] = (4, 2,
         if cells >= min(f_s.shape[-2:]):
             continue
         weight /= 2
-        coarse = (F.adaptive_avg_pool2d(f, (cells, cells)) for f in (f_s, f_t))
-        total, weights = total + weight * feature_loss(*coarse), weights + weight
+        coarse_s, coarse_t = (F.adaptive_avg_pool2d(f, (cells, cells)) for f in (f_s, f_t))
+        total, weights = total + weight * feature_loss(coarse_s, coarse_t), weights + weight
     return total / weights

@@ -66,6 +66,13 @@ def _pillars() -> Structure:
     )
 
 
+def _images() -> Structure:
+    fields = {"neck": torch.randn(4, WIDTH, 4, 4), "embedding": torch.randn(4, WIDTH)}
+    classifier = {"classifier_weight": torch.randn(CLASSES, WIDTH), "classifier_bias": torch.randn(CLASSES)}
+    labels = {"y": torch.tensor([0, 3, 3, 1]), "n_id": torch.tensor([8, 2, 5, 0])}
+    return Structure(logits=torch.randn(4, CLASSES), **fields, **classifier, **labels)
+
+
 class _Detection:
     """What a detector found: its loss depends on `scores` [N]."""
 
@@ -105,25 +112,38 @@ class Example:
 
 EXAMPLES = {
     "AttentionTransfer": Example(distillers.AttentionTransfer, _map, _map),
+    "CC": Example(distillers.CC, _images, _images),
+    "CRD": Example(lambda: distillers.CRD(WIDTH, WIDTH, 9, channels=3, negatives=6), _images, _images),
     "ChannelWise": Example(lambda: distillers.ChannelWise(WIDTH, WIDTH), _map, _map),
+    "DIST": Example(distillers.DIST),
+    "DKD": Example(distillers.DKD, _images, _images),
     "EHDM": Example(distillers.EHDM, _links, _links),
     "FFG2M": Example(lambda: distillers.FFG2M(tau=1.5)),
     "FitNet": Example(lambda: distillers.FitNet(WIDTH, WIDTH), _map, _map),
     "GLNN": Example(distillers.GLNN),
     "HGMD": Example(distillers.HGMD),
+    "HKD": Example(lambda: distillers.HKD(WIDTH, WIDTH, 9, channels=3, neighbors=2, negatives=6), _images, _images),
+    "IRG": Example(lambda: distillers.IRG(transforms=[("neck", "embedding")]), _images, _images),
     "ITKD": Example(lambda: distillers.ITKD(WIDTH, WIDTH, hidden=(4, 2), head_channels=20), _scenes, _scenes),
+    "KD": Example(distillers.KD),
     "KRD": Example(lambda: distillers.KRD(start_epoch=0), teacher=lambda: _nodes(importance=torch.rand(NODES))),
+    "LSP": Example(distillers.LSP, _hidden, _hidden),
     "LabelKD": Example(distillers.LabelKD, _scenes, _scenes),
     "LLP": Example(distillers.LLP, _links, _links),
     "LogitKD": Example(distillers.LogitKD, _scenes, _scenes),
     "MuGSI": Example(lambda: distillers.MuGSI(WIDTH, WIDTH), _graphs, _graphs),
     "NOSMOG": Example(lambda: distillers.NOSMOG(WIDTH, WIDTH), _replayable, _hidden),
     "PKD": Example(lambda: distillers.PKD(WIDTH, WIDTH), _map, _map),
+    "PKT": Example(distillers.PKT, _images, _images),
     "PointDistiller": Example(lambda: distillers.PointDistiller(WIDTH, WIDTH, 3, n=1.0), _pillars, _pillars),
     "RKD": Example(lambda: distillers.RKD(elements=6), _map, _map),
+    "ReviewKD": Example(lambda: distillers.ReviewKD(["neck", "embedding"], [WIDTH] * 2, [WIDTH] * 2), _images, _images),
+    "SRRL": Example(lambda: distillers.SRRL(WIDTH, WIDTH), _images, _images),
     "SimilarityPreserving": Example(distillers.SimilarityPreserving, _map, _map),
     "SparseKD": Example(distillers.SparseKD, _scenes, _scenes),
     "TINED": Example(lambda: distillers.TINED([("before", "after")]), _layers, _layers),
+    "TRG": Example(lambda: distillers.TRG(WIDTH, WIDTH, "neck", tokens_per_image=6, k=3), _map, _map),
+    "VID": Example(lambda: distillers.VID(WIDTH, WIDTH), _images, _images),
     "VQGraph": Example(
         lambda: distillers.VQGraph(WIDTH, 3),
         _hidden,

@@ -87,7 +87,7 @@ class HorizontalFlip(ImageAugmentation):
 class RandomResizedCrop(ImageAugmentation):
     """A rectangle of random area, shape and place, brought to size x size: ImageNet's usual augmentation.
 
-    Ten rectangles are tried; where none fits into the image, the largest one in its middle of an allowed shape is taken.
+    Ten rectangles are tried; where none fits into the image, the largest of an allowed shape in its middle is taken.
 
     Args:
         size: side of the result in pixels.

@@ -24,29 +24,28 @@ class _Layout:
     """Names of the files of one published version, and where its labels and names of classes are."""
 
     folder: str
-    splits: dict[str, tuple[str, ...]]
+    train: tuple[str, ...]
+    test: str
     meta: str
     label: str | int  # key in a pickle, or the byte of a binary record
-    names: str
+    names: str = ""
+
+    def files(self, split: str) -> tuple[str, ...]:
+        return self.train if split == "train" else (self.test,)
 
 
 _FIVE = tuple(f"data_batch_{number}" for number in range(1, 6))
+_FIVE_BIN = tuple(f"{name}.bin" for name in _FIVE)
 LAYOUTS = {
     10: (
-        _Layout("cifar-10-batches-py", {"train": _FIVE, "test": ("test_batch",)}, "batches.meta", "labels", "label_names"),
-        _Layout(
-            "cifar-10-batches-bin",
-            {"train": tuple(f"{name}.bin" for name in _FIVE), "test": ("test_batch.bin",)},
-            "batches.meta.txt",
-            0,
-            "",
-        ),
+        _Layout("cifar-10-batches-py", _FIVE, "test_batch", "batches.meta", "labels", "label_names"),
+        _Layout("cifar-10-batches-bin", _FIVE_BIN, "test_batch.bin", "batches.meta.txt", 0),
     ),
     100: (
-        _Layout("cifar-100-python", {"train": ("train",), "test": ("test",)}, "meta", "fine_labels", "fine_label_names"),
-        _Layout("cifar-100-binary", {"train": ("train.bin",), "test": ("test.bin",)}, "fine_label_names.txt", 1, ""),
+        _Layout("cifar-100-python", ("train",), "test", "meta", "fine_labels", "fine_label_names"),
+        _Layout("cifar-100-binary", ("train.bin",), "test.bin", "fine_label_names.txt", 1),
     ),
-}  # fmt: skip
+}
 
 
 def cifar_images(root: str | Path, split: str = "train", num_classes: int = 10) -> ImageSet:
@@ -71,13 +70,13 @@ def cifar_images(root: str | Path, split: str = "train", num_classes: int = 10) 
         )
     root = Path(root)
     for layout in LAYOUTS[num_classes]:
-        wanted = {*layout.splits[split], layout.meta}
+        wanted = {*layout.files(split), layout.meta}
         folder = root / layout.folder
         tree = open_tree(folder if folder.is_dir() else root, keep=_last_part_in(wanted))
         found = {name.rsplit("/")[-1]: name for name in tree.names}
-        if layout.splits[split][0] in found:
+        if layout.files(split)[0] in found:
             return _read(tree, layout, split, found, num_classes)
-    known = ", ".join(layout.splits[split][0] for layout in LAYOUTS[num_classes])
+    known = ", ".join(layout.files(split)[0] for layout in LAYOUTS[num_classes])
     raise DataError(f"{root} holds no CIFAR-{num_classes}: expected the file {known.replace(', ', ' or ')} in it.")
 
 
@@ -88,7 +87,7 @@ def _last_part_in(wanted: set[str]) -> Callable[[str], bool]:
 def _read(tree: Tree, layout: _Layout, split: str, found: dict[str, str], num_classes: int) -> ImageSet:
     pickled = isinstance(layout.label, str)
     parts = []
-    for file in layout.splits[split]:
+    for file in layout.files(split):
         content, where = _content(tree, found, file)
         parts.append(_pickled(content, where, layout) if pickled else _binary(content, where, layout, num_classes))
     content, where = _content(tree, found, layout.meta)

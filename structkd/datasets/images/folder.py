@@ -89,7 +89,7 @@ def _is_picture(name: str) -> bool:
 
 
 def _hidden(tree: Tree) -> set[str]:
-    return {folder for folder in tree.folders if folder.startswith((".", "__MACOSX"))}
+    return {folder for folder in tree.folders if folder.startswith(".")}
 
 
 def _check_classes(tree: Tree, classes: Sequence[str], labels: Sequence[int]) -> None:

@@ -89,28 +89,34 @@ def _folder(root: Path, part: str, keep: Callable[[str], bool]) -> Tree:
 
 
 def _archive(root: Path, part: str, keep: Callable[[str], bool]) -> Tree:
-    files: dict[str, Path | bytes] = {}
-    folders, tops, around = set(), set(), set()
+    # What lies below `part`, by the folder around it: "" where there is none.
+    found: dict[str, tuple[dict[str, Path | bytes], set[str]]] = {}
+    tops = set()
     try:
         for name, read in _members(root):
             parts = PurePosixPath(name).parts
-            tops.add(parts[0] if parts else "")
-            below = 1 if part and parts[:1] == (part,) else 2 if part and parts[1:2] == (part,) else 0
-            if part and not below:
+            tops |= set(parts[:1])
+            below = _depth(parts, part)
+            if below is None:
                 continue
-            around.add("/".join(parts[: below - 1 if below else 0]))
+            files, folders = found.setdefault("/".join(parts[: below - 1]) if below else "", ({}, set()))
+            folders |= {"/".join(parts[below:end]) for end in range(below + 1, len(parts) + (read is None))}
             relative = "/".join(parts[below:])
-            if read is None:
-                folders.add(relative)
-                continue
-            folders |= {"/".join(parts[below:end]) for end in range(below + 1, len(parts))}
-            if keep(relative):
+            if read is not None and keep(relative):
                 files[relative] = read()
     except (OSError, EOFError, ValueError, zlib.error, tarfile.TarError, zipfile.BadZipFile, RuntimeError) as error:
         raise damaged(root, error) from error
-    if len(around) > 1 or (part and not around):
+    if "" not in found and len(found) != 1:
         raise _no_part(root, part, sorted(tops))
-    return Tree(f"{root}:{part}" if part else str(root), files, folders - {""})
+    around = "" if "" in found else next(iter(found))
+    return Tree(f"{root}:{around}/{part}".replace(":/", ":").rstrip(":/"), *found[around])
+
+
+def _depth(parts: tuple[str, ...], part: str) -> int | None:
+    """How many of the parts of a name lead to what lies below `part`; None where it lies elsewhere."""
+    if not part:
+        return 0
+    return 1 if parts[:1] == (part,) else 2 if parts[1:2] == (part,) else None
 
 
 def _members(root: Path) -> Iterator[tuple[str, Callable[[], bytes] | None]]:
@@ -118,6 +124,8 @@ def _members(root: Path) -> Iterator[tuple[str, Callable[[], bytes] | None]]:
     if root.suffix == ".zip":
         with zipfile.ZipFile(root) as archive:
             for entry in archive.infolist():
+                if entry.filename.startswith("__MACOSX/"):
+                    continue
                 yield entry.filename, None if entry.is_dir() else lambda entry=entry: archive.read(entry)  # type: ignore[misc]
         return
     with tarfile.open(root, "r|*") as stream:

@@ -90,10 +90,10 @@ class CRD(Distiller):
         ]
         log_z = self._partition(scores, counts)
         size = self.memory.label.numel()
-        loss = sum(noise_contrastive(*pair, z, size, counts) for pair, z in zip(scores, log_z))
+        losses = [noise_contrastive(*pair, z, size, counts) for pair, z in zip(scores, log_z)]
         if self.training:
             self.memory.update(n_id, e_s, e_t, y)
-        return {"contrast": loss}
+        return {"contrast": losses[0] + losses[1]}
 
     @torch.no_grad()
     def _partition(self, scores: list[tuple[Tensor, Tensor]], counts: Tensor) -> Tensor:

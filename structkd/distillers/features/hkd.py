@@ -13,7 +13,7 @@ from structkd.distillers.features.samples import paired_samples
 from structkd.distillers.memory_bank import MemoryBank
 from structkd.distillers.rows import distilled_pair
 from structkd.errors import ConfigError
-from structkd.losses.contrastive import info_nce
+from structkd.losses.contrastive import sampled_info_nce
 from structkd.ops.csr import csr_of
 from structkd.ops.knn import knn
 from structkd.ops.spmm import spmm
@@ -32,7 +32,7 @@ class HKD(Distiller):
     where e are learned linear embeddings of length 1, N(i) the k samples of the batch whose class distributions are
     nearest by cosine (i among them; each side has its own graph), m_b what the other side's memory holds of the sample,
     and m~_b that, moved towards the other side's g of this pass. Negatives are K samples drawn from the other side's
-    memory; NCE is InfoNCE at temperature tau (`structkd.losses.info_nce`).
+    memory; NCE is InfoNCE at temperature tau (`structkd.losses.sampled_info_nce`).
 
     Args:
         student_channels, teacher_channels: C of the field on either side.
@@ -96,8 +96,8 @@ class HKD(Distiller):
         ):
             own, drawn = bank[n_id], bank[rows]
             smooth = F.normalize(torch.lerp(other.detach(), own, self.smoothing), dim=1)
-            individual = individual + info_nce((e * own).sum(1), e @ drawn.t(), self.tau, counts)
-            relational = relational + info_nce((g * smooth).sum(1), g @ drawn.t(), self.tau, counts)
+            individual = individual + sampled_info_nce((e * own).sum(1), e @ drawn.t(), self.tau, counts)
+            relational = relational + sampled_info_nce((g * smooth).sum(1), g @ drawn.t(), self.tau, counts)
         if self.training:
             self.memory.update(n_id, e_s, e_t, y)
         return {"individual": individual, "relational": relational}

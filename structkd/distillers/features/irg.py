@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor
 
 from structkd.distillers.base import Distiller
@@ -75,13 +76,13 @@ class IRG(Distiller):
             losses["vertex"] = self.vertex_weight * feature_loss(student.logits, teacher.logits)
         if self.fields:
             errors = [_error(*map(instance_edges, self._pair(student, teacher, field))) for field in self.fields]
-            losses["edge"] = self.edge_weight * sum(errors) / len(errors)
+            losses["edge"] = self.edge_weight * torch.stack(errors).mean()
         if self.transforms:
             errors = []
             for fields in self.transforms:
                 before, after = (self._pair(student, teacher, field) for field in fields)
                 errors.append(_error(*map(instance_transform, before, after)))
-            losses["transform"] = self.transform_weight * sum(errors) / len(errors)
+            losses["transform"] = self.transform_weight * torch.stack(errors).mean()
         return losses
 
     def _pair(self, student: Structure, teacher: Structure, field: str) -> tuple[Tensor, Tensor]:

@@ -37,7 +37,6 @@ class DetectionTask(DataModule):
     those of the last epoch, as detectors are reported: one-cycle schedules are made for it.
     """
 
-    primary_metric = "test/3d"
     selection: Mapping[str, Any] = {"rule": "last"}
     adapter = "DetectorAdapter"
     stores_outputs = False
@@ -63,6 +62,8 @@ class DetectionTask(DataModule):
         }
         self.augment_configs = list(augment)
         self.metric_config = dict(metric or {"type": "KittiAP"})
+        (measured,) = self.metrics()
+        self.primary_metric = f"test/{measured.primary}"
         self.eval_batch_size, self.latency_frames = eval_batch_size, latency_frames
         sizes = ", ".join(f"{len(frames):,} {role}" for role, frames in self.frames.items())
         self.protocol = f"{dataset['type']}, frames: {sizes}; tested on its split '{names['test']}'"

@@ -107,10 +107,7 @@ class ResNet(ImageModel):
         self.fc = nn.Linear(width, out_channels)
         init_convs_(self)
         first = 4 if stem == "large" else 1
-        self._describe(
-            ((name, block.expansion * c, first * 2**i) for i, (name, c) in enumerate(zip(self._stages, channels))),
-            width,
-        )
+        self._describe(((f"layer{i + 1}", block.expansion * c, first * 2**i) for i, c in enumerate(channels)), width)
 
     def forward(self, images: Tensor) -> Tensor:
         x = self.maxpool(F.relu(self.bn1(self.conv1(images))))

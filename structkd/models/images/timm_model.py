@@ -64,10 +64,8 @@ class TimmModel(ImageModel):
             raise ConfigError(
                 f"timm does not build '{name}' with options={dict(options or {})}: {reason(error)}"
             ) from error
-        wanted = self.model.pretrained_cfg
-        self.input = ImageInput(
-            image_mean, image_std, wanted["mean"][:in_channels], wanted["std"][:in_channels], resize
-        )
+        mean, std = (self.model.pretrained_cfg[key][:in_channels] for key in ("mean", "std"))
+        self.input = ImageInput(image_mean, image_std, mean, std, resize)
 
     def feature_info(self) -> list[Feature]:
         """Places that timm names for features, without those inside of fused modules."""

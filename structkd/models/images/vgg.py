@@ -37,7 +37,7 @@ class VGG(ImageModel):
     def __init__(self, out_channels: int, depth: int = 8, in_channels: int = 3) -> None:
         super().__init__()
         before = in_channels
-        for i, (count, channels) in enumerate(zip(preset(DEPTHS, depth, "depth"), CHANNELS)):
+        for count, channels in zip(preset(DEPTHS, depth, "depth"), CHANNELS):
             layers: list[nn.Module] = []
             for _ in range(count):
                 layers += [nn.Conv2d(before, channels, 3, padding=1), nn.BatchNorm2d(channels), nn.ReLU()]

@@ -8,7 +8,7 @@ from structkd.datasets import Scenes
 from structkd.engine import Switches, load_config, run_experiment, student
 from structkd.engine.data import DetectionTask
 from structkd.engine.task import DistillTask
-from structkd.errors import ConfigError
+from structkd.errors import ConfigError, DataError
 
 RANGE = [0, -6.4, -3, 19.2, 6.4, 1]
 MODEL = dict(
@@ -162,3 +162,9 @@ def test_a_killed_run_goes_on_to_the_same_weights(tiny_kitti, tmp_path, monkeypa
     )
     for name, value in whole.items():
         assert torch.equal(value, resumed[name]), name
+
+
+def test_the_metric_fits_the_frames(tiny_kitti):
+    with pytest.raises(DataError, match=r"data.metric.*NuScenesAP evaluates NuScenesFrames"):
+        detection(tiny_kitti, metric=dict(type="NuScenesAP"))
+    assert detection(tiny_kitti).primary_metric == "test/3d"
