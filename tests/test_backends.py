@@ -131,3 +131,50 @@ def test_unknown_argument_and_malformed_environment(op, monkeypatch):
     monkeypatch.setenv(ENV, "demo:spare")
     with pytest.raises(ConfigError, match="'demo:spare'; expected op=backend pairs"):
         op(1)
+
+
+#: A package that, like a torchvision of another build, asks torch for an operator that is not there.
+TORCHVISION = """
+import torch
+from torchvision import part
+torch.library.register_fake("torchvision::nms")(lambda dets, scores, iou_threshold: dets)
+torch.library.register_fake("torchvision::qnms")(lambda dets, scores, iou_threshold: dets)
+"""
+
+
+def test_torchvision_of_another_build_is_imported(tmp_path):
+    (tmp_path / "torchvision").mkdir()
+    (tmp_path / "torchvision" / "__init__.py").write_text(TORCHVISION)
+    (tmp_path / "torchvision" / "part.py").touch()
+    (tmp_path / "timm.py").write_text("import torchvision")
+    code = (
+        f"import sys, torch; sys.path.insert(0, {str(tmp_path)!r})\n"
+        "from structkd.backends import import_timm, import_torchvision\n"
+        "print(import_timm().__name__, import_torchvision() is sys.modules['torchvision'], torch.ops.torchvision.nms)"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert run.stdout.strip() == "timm True torchvision.nms", run.stderr
+
+
+@pytest.mark.parametrize(
+    "errors, message",
+    [
+        ([ImportError("no module")], r"torchvision does not load \(no module\).*pip install"),
+        ([RuntimeError("wrong driver")], r"torchvision does not load \(wrong driver\).*pip install"),
+        ([RuntimeError("operator torchvision::nms"), RuntimeError("worse")], r"torchvision does not load \(worse\)"),
+        ([None, ImportError("no module")], r"timm does not load \(no module\).*pip install"),
+    ],
+)
+def test_vision_packages_that_do_not_load(errors, message, monkeypatch):
+    left = iter(errors)
+
+    def load(name):
+        if error := next(left):
+            raise error
+
+    monkeypatch.setattr(backends.importlib, "import_module", load)
+    monkeypatch.setattr(backends, "_declare_torchvision_operators", lambda: None)
+    monkeypatch.setitem(sys.modules, "torchvision.left_behind", sys)
+    with pytest.raises(ConfigError, match=message):
+        backends.import_timm()
+    assert ("torchvision.left_behind" in sys.modules) == (len(errors) == 1 or errors[0] is None)

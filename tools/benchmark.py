@@ -21,7 +21,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-SUITES = ("graphs", "points")
+SUITES = ("graphs", "points", "tokens")
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:

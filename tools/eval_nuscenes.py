@@ -43,6 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     import torch
 
+    from structkd.datasets.points.nuscenes_labels import table_labels
     from structkd.datasets.points.nuscenes_results import read_nuscenes_labels, read_nuscenes_results
     from structkd.datasets.points.nuscenes_tables import NuScenesTables
     from structkd.errors import StructkdError
@@ -54,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             labels = read_nuscenes_labels(args.files[0])
         else:
             tables = NuScenesTables(args.dataroot, args.version)
-            labels = tables.labels(tables.samples(args.split))
+            labels = table_labels(tables, tables.samples(args.split))
         evaluation = NuScenesEvaluation(labels, read_nuscenes_results(args.files[-1]))
         results = evaluation.results()
     except StructkdError as error:

@@ -49,3 +49,7 @@ own llp sage_to_mlp_cora cora
 own llp sage_to_mlp_digits digits
 own ehdm heuristics_to_mlp_cora cora
 own mugsi gin_to_mlp_digit_graphs digit_graphs
+for experiment in pointpillars_kitti_sample second_kitti_sample; do
+    "$python" tools/report.py "configs/points/overfit/results/$experiment.json" --markdown configs/points/overfit/README.md \
+        --section "$experiment"
+done

@@ -15,6 +15,8 @@ from structkd.structure import Structure
 
 #: What a Structure takes over from the batch as it is.
 IMAGE_FIELDS = ("y", "n_id")
+#: What `classifier` fills.
+CLASSIFIER_FIELDS = ("classifier_weight", "classifier_bias")
 #: What `tokens` fills.
 ROW_FIELDS = ("x", "pos", "batch", "n_id", "mask")
 
@@ -32,6 +34,8 @@ class TokenAdapter(Adapter):
         tokens: name of one of the maps, which is then also given as rows: `x` [B T, C], `pos` [B T, 2] (row and column
             in cells, from 0), `batch` [B T], `n_id` [B T] (the image's id times T plus the token's number, in place of
             the images' ids) and, with a token mask, `mask` [B T].
+        classifier: module path of the linear layer that gives the logits, whose parameters become `classifier_weight`
+            [K, C] and, where it has one, `classifier_bias` [K] (SRRL of a teacher reads them).
         prefix_tokens: P. Default: what the model says (`num_prefix_tokens`, as timm's and ours have it), else 0.
         grid: (h, w) of a transformer's tokens. Default: the one of the image's proportions.
         channels_last: names of the maps whose channels are last. Default: what the image's proportions tell, and where
@@ -54,16 +58,17 @@ class TokenAdapter(Adapter):
         vectors: Mapping[str, str] | None = None,
         prefix: Mapping[str, str] | None = None,
         tokens: str | None = None,
+        classifier: str | None = None,
         prefix_tokens: int | None = None,
         grid: Sequence[int] | None = None,
         channels_last: Collection[str] | None = None,
     ) -> None:
         self.maps, self.vectors, self.prefix = dict(maps or {}), dict(vectors or {}), dict(prefix or {})
-        self.tokens, self.prefix_tokens = tokens, prefix_tokens
+        self.tokens, self.classifier, self.prefix_tokens = tokens, classifier, prefix_tokens
         self.grid = None if grid is None else (int(grid[0]), int(grid[1]))
         self.channels_last = None if channels_last is None else frozenset(channels_last)
         rows = ROW_FIELDS if tokens is not None else ()
-        own = ("logits", "losses", "mask_map", *IMAGE_FIELDS)
+        own = ("logits", "losses", "mask_map", *CLASSIFIER_FIELDS, *IMAGE_FIELDS)
         names = [*own, *(name for name in rows if name not in own), *self.maps, *self.vectors, *self.prefix]
         if twice := sorted({name for name in names if names.count(name) > 1}):
             raise ConfigError(f"TokenAdapter fills the field {', '.join(twice)} twice; choose other names.")
@@ -71,10 +76,13 @@ class TokenAdapter(Adapter):
             if unknown := set(chosen or ()) - set(self.maps):
                 raise ConfigError(f"TokenAdapter: {argument} names {unknown}, but the maps are {sorted(self.maps)}.")
         self.taps = self.maps | self.vectors | self.prefix
-        self.provides = frozenset({"logits", "mask_map", *IMAGE_FIELDS, *rows, *self.taps})
+        weights = CLASSIFIER_FIELDS if classifier is not None else ()
+        self.provides = frozenset({"logits", "mask_map", *IMAGE_FIELDS, *weights, *rows, *self.taps})
 
     def check(self, model: nn.Module) -> None:
         check_taps(model, self.taps)
+        if self.classifier is not None:
+            _classifier(model, self.classifier)
 
     def __call__(self, model: nn.Module, inputs: Any) -> Structure:
         """`inputs`: `Images`, or any `Data` with `images` [B, C, H, W] (and `y`, `n_id`, `token_mask`)."""
@@ -91,6 +99,8 @@ class TokenAdapter(Adapter):
                 if not isinstance(outputs.get(field), Tensor):
                     raise WiringError("the module gave no tensor." if field in outputs else "the module did not run.")
                 fields[field] = self._read(model, field, outputs[field], (images.size(-2), images.size(-1)))
+        if self.classifier is not None:
+            fields |= _classifier(model, self.classifier)
         mask = inputs.get("token_mask")
         if mask is not None:
             if mask.dim() != 3 or mask.size(0) != images.size(0):
@@ -112,3 +122,14 @@ class TokenAdapter(Adapter):
         if last is None and x.dim() == 4 and x.size(1) == x.size(2) == x.size(3):
             last = owner(model, path, "output_fmt") == "NHWC"
         return as_map(x, image_size, prefix, self.grid, last)
+
+
+def _classifier(model: nn.Module, path: str) -> dict[str, Tensor | None]:
+    check_taps(model, {"classifier": path})
+    layer = model.get_submodule(path)
+    weight, bias = getattr(layer, "weight", None), getattr(layer, "bias", None)
+    if not isinstance(weight, Tensor) or weight.dim() != 2:
+        raise WiringError(
+            f"The classifier at '{path}' of {type(model).__name__} is {type(layer).__name__}; expected a linear layer."
+        )
+    return {"classifier_weight": weight, "classifier_bias": bias}

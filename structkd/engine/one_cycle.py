@@ -16,7 +16,7 @@ def with_cycles(schedulers: Any, lr: float, steps: int, where: str) -> Any:
     if not schedulers:
         return schedulers
     listed = [schedulers] if isinstance(schedulers, Mapping) else list(schedulers)
-    written = []
+    written: list[Any] = []
     for number, each in enumerate(listed):
         if each.get("type") == "OneCycle":
             written += one_cycle(each, lr, steps, f"{where}.{number}")

@@ -145,7 +145,7 @@ def latency_by_part(
     rows = []
     try:
         with _evaluating(model):
-            for number, given in enumerate([*inputs[:1] * warmup, *inputs]):
+            for number, given in enumerate([*list(inputs[:1]) * warmup, *inputs]):
                 log.clear()
                 start = now()
                 output = model(given)

@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from structkd.errors import DataError
+from structkd.ops.edge_distance import edge_square_distance
 from structkd.ops.precision import accumulator
 
 #: Numbers in each working array of the angles; with more, vertices are visited in blocks, twice each.
@@ -23,7 +24,7 @@ def distance_loss(x_s: Tensor, x_t: Tensor) -> Tensor:
 
     with mu the mean distance over pairs and l the Huber loss, :math:`(a - b)^2 / 2` up to a difference of 1 and
     linear beyond. Park et al., "Relational Knowledge Distillation", CVPR 2019, section 3.2.1. Zero when the sides
-    are equal up to a rotation, a shift and a scale; 0 below two elements. O(n^2) memory.
+    are equal up to a rotation, a shift and a scale; 0 below two elements. O(n^2 + n C) memory.
 
     Args:
         x_s: [n, C_s] student's features.
@@ -48,29 +49,56 @@ def angle_loss(x_s: Tensor, x_t: Tensor) -> Tensor:
                                      \frac{x[k] - x[j]}{\| x[k] - x[j] \|} \right\rangle
 
     over all triplets of distinct elements; source (section 3.2.2), Huber loss l, arguments and what it is blind to
-    as in `distance_loss`. 0 below three elements. O(n^3 + n^2 C) time. Memory does not grow with it: beyond some 64
-    elements the vertices j are visited in blocks, whose angles are computed once more in the backward pass.
+    as in `distance_loss`. 0 below three elements. O(n^3 + n^2 C) time and O(n^2 + n C) memory: the cosines are made of
+    the products of all pairs, and beyond some 160 elements the vertices j are visited in blocks, whose cosines are made
+    once more in the backward pass. Products and cosines are taken in float64, for products cancel where elements lie
+    close together; elements closer than about 1e-7 of their distance from the mean coincide.
 
     Differences: the authors' code takes the mean over all n^3 triplets, those with repeated elements (always equal)
     included.
     """
     x_s, x_t = _checked(x_s, x_t)
     n = x_s.size(0)
-    block = max(1, HELD // max(n * (n + max(x_s.size(1), x_t.size(1))), 1))
+    products = _products(x_s), _products(x_t)
+    block = max(1, HELD // max(n * n, 1))
     if block >= n:
-        total = _angle_errors(x_s, x_t, 0, n)
+        total = _angle_errors(*products, 0, n)
     else:
-        total = x_s.new_zeros(())
+        total = products[0].new_zeros(())
         for start in range(0, n, block):
-            part = (x_s, x_t, start, min(start + block, n))
+            part = (*products, start, min(start + block, n))
             total = total + checkpoint(_angle_errors, *part, use_reentrant=False, preserve_rng_state=False)
     # A pair (i, k) stands for (k, i) too; where i or k is the vertex itself, both sides hold 0.
-    return total * 2 / max(n * (n - 1) * (n - 2), 1)
+    return (total * 2 / max(n * (n - 1) * (n - 2), 1)).to(x_s.dtype)
 
 
-def _angle_errors(x_s: Tensor, x_t: Tensor, start: int, stop: int) -> Tensor:
-    """Sum of the errors of the angles at some vertices."""
-    return F.smooth_l1_loss(_cosines(x_s, start, stop), _cosines(x_t, start, stop), reduction="sum")
+def _angle_errors(products_s: Tensor, products_t: Tensor, start: int, stop: int) -> Tensor:
+    """Sum of the errors of the angles at some vertices, each pair of ends once."""
+    sides = (_cosines(products, start, stop) for products in (products_s, products_t))
+    return F.smooth_l1_loss(*sides, reduction="none").tril(-1).sum()
+
+
+def _products(x: Tensor) -> Tensor:
+    """[n, n] inner products about the mean."""
+    x = x.double()
+    if x.size(0):
+        x = x - x.mean(0)
+    with torch.autocast(x.device.type, enabled=False):
+        return x @ x.t()
+
+
+def _cosines(products: Tensor, start: int, stop: int) -> Tensor:
+    """[stop - start, n, n] cosines at each vertex of the angles to every pair of ends.
+
+    0 where an end coincides with the vertex.
+    """
+    norm, vertex = products.diagonal(), products[start:stop]
+    own = norm[start:stop, None]
+    square = norm + own - 2 * vertex
+    apart = square > 64 * torch.finfo(square.dtype).eps * (norm + own)
+    inverse = torch.where(apart, square, 1).rsqrt() * apart
+    along = products - vertex[:, :, None] - vertex[:, None] + own[:, :, None]
+    return along * inverse[:, :, None] * inverse[:, None]
 
 
 def _checked(x_s: Tensor, x_t: Tensor) -> tuple[Tensor, Tensor]:
@@ -88,25 +116,8 @@ def _distances(x: Tensor) -> Tensor:
 
     Not `torch.pdist`, whose backward pass ends the process when there are no elements.
     """
-    first, second = torch.triu_indices(x.size(0), x.size(0), 1, device=x.device)
-    distance = _length(x[first] - x[second]).squeeze(1)
+    square = edge_square_distance(x, torch.triu_indices(x.size(0), x.size(0), 1, device=x.device))
+    # Its gradient is zero where a distance is.
+    distance = torch.where(square > 0, square, 1).sqrt() * (square > 0)
     mean = distance.sum() / max(distance.numel(), 1)
     return distance / torch.where(mean > 0, mean, 1)
-
-
-def _cosines(x: Tensor, start: int, stop: int) -> Tensor:
-    """[stop - start, n (n - 1) / 2] cosines at each vertex of the angles to every pair.
-
-    0 where an end coincides with the vertex.
-    """
-    first, second = torch.triu_indices(x.size(0), x.size(0), 1, device=x.device)
-    towards = x[None] - x[start:stop, None]
-    length = _length(towards)
-    unit = towards / torch.where(length > 0, length, 1)
-    return (unit @ unit.mT)[:, first, second]
-
-
-def _length(x: Tensor) -> Tensor:
-    """Norm over the last dimension, kept; its gradient is zero where it is."""
-    squared = x.square().sum(-1, keepdim=True)
-    return torch.where(squared > 0, squared, 1).sqrt() * (squared > 0)

@@ -85,7 +85,7 @@ def plot_scene_3d(
             _draw_matplotlib(axes, *scenes[number])
         axes.set_axis_off()
         axes.set_title(panel.title, fontsize=10, color=TEXT_COLOUR, loc="left")
-    class_legend(figure, shown, classes, None if labels is None else "labelled")
+    class_legend(figure, shown, classes, None if labels is None else "labelled", "solid")
     if title or note:
         figure.suptitle("\n".join(filter(None, (title, note))), fontsize=10, color=TEXT_COLOUR)
     save(figure, path)

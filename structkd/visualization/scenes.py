@@ -176,14 +176,20 @@ def _frame(axes: Axes, extent: tuple[float, float, float, float], ahead: str, pa
     axes.set_title(panel.title + count, fontsize=10, color=TEXT_COLOUR)
 
 
-def class_legend(figure: Figure, panels: Sequence[SceneBoxes], classes: Sequence[str], labelled: str | None) -> None:
+def class_legend(
+    figure: Figure,
+    panels: Sequence[SceneBoxes],
+    classes: Sequence[str],
+    labelled: str | None,
+    line: Literal["dashed", "solid"] = "dashed",
+) -> None:
     """Below a figure: a line for each class in the panels and, under the name given, one for labelled boxes."""
     from matplotlib.lines import Line2D
 
     present = sorted({int(label) for panel in panels for label in panel.labels})
     handles = [Line2D([], [], color=class_colour(label), linewidth=2, label=classes[label]) for label in present]
     if labelled is not None:
-        handles.append(Line2D([], [], color=LABEL_COLOUR, linewidth=1.2, linestyle="dashed", label=labelled))
+        handles.append(Line2D([], [], color=LABEL_COLOUR, linewidth=1.2, linestyle=line, label=labelled))
     if handles:
         each = 0.75 + 0.08 * max(len(str(handle.get_label())) for handle in handles)  # inches of an entry, about
         columns = max(1, min(len(handles), int(figure.get_figwidth() / each)))

@@ -184,16 +184,20 @@ def stage_title(stage: Mapping[str, Any]) -> str:
 
 
 def score(entry: Mapping[str, Any] | None) -> str:
-    """Mean and spread, in percent where the metric is a fraction."""
-    if not _known(entry):
-        return NONE
-    factor = 100 if is_fraction(entry) else 1
-    return f"{factor * entry['mean']:.2f} ± {factor * (entry['std'] or 0):.2f}"
+    """Mean and spread, in percent where the metric is a fraction; a single seed has no spread."""
+    return _mean_and_spread(entry, 100 if _known(entry) and is_fraction(entry) else 1, "")
 
 
 def difference(entry: Mapping[str, Any] | None) -> str:
     """Mean and spread of a paired difference, in percentage points."""
-    return f"{100 * entry['mean']:+.2f} ± {100 * (entry['std'] or 0):.2f}" if _known(entry) else NONE
+    return _mean_and_spread(entry, 100, "+")
+
+
+def _mean_and_spread(entry: Mapping[str, Any] | None, factor: float, sign: str) -> str:
+    if not _known(entry):
+        return NONE
+    mean = f"{factor * entry['mean']:{sign}.2f}"
+    return mean if len(entry["values"]) < 2 else f"{mean} ± {factor * (entry['std'] or 0):.2f}"
 
 
 def is_fraction(entry: Mapping[str, Any]) -> bool:

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from structkd.datasets.epochs import EpochPlan, seeded
+from structkd.datasets.epochs import Batches, EpochPlan, InOrder, PlannedLoader, seeded
 from structkd.errors import ConfigError
 
 
@@ -64,3 +64,26 @@ def test_impossible_plans():
         EpochPlan([10], 1, rank=2, world_size=2)
     with pytest.raises(ConfigError, match="larger batch_size"):
         EpochPlan([10], 4, world_size=3)
+
+
+def test_in_order_is_every_epoch_alike():
+    plan = InOrder([7], 2)
+    assert [part.picks[0].tolist() for part in plan] == [[0, 1, 2, 3], [4, 5, 6]]
+    second = next(iter(plan))
+    assert (second.picks[0].tolist(), second.key) == ([0, 1, 2, 3], (0, 1, 0, 0))
+    pieces = [[part.picks[0].tolist() for part in InOrder([7], 2, rank=rank, world_size=2)] for rank in (0, 1)]
+    assert pieces == [[[0, 1], [4, 5]], [[2, 3], [6]]]
+
+
+def test_a_loader_gives_what_the_plan_says():
+    class Parts(Batches):
+        def __getitem__(self, part):
+            return part
+
+    state, loader = torch.get_rng_state(), PlannedLoader(Parts(), EpochPlan([9], 3, seed=2))
+    first = [part.key for part in loader]
+    assert first == [(2, 0, number, 0) for number in range(3)] and len(loader) == 3
+    assert [part.key[1] for part in loader] == [1, 1, 1]
+    loader.set_epoch(0)
+    assert [part.key for part in loader] == first
+    assert torch.equal(torch.get_rng_state(), state)

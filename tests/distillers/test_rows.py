@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from structkd import Structure
-from structkd.distillers.rows import distilled_edges, distilled_rows
+from structkd.distillers.rows import distilled_edges, distilled_pair, distilled_rows
 from structkd.errors import WiringError
 
 EDGES = torch.tensor([[0, 1, 2, 3], [1, 2, 3, 0]])
@@ -20,6 +20,16 @@ def test_a_mask_picks_the_same_rows_of_every_tensor():
     x, y = torch.randn(4, 2), torch.arange(4)
     rows, ids = distilled_rows(Structure(x, mask=torch.tensor([True, False, False, True])), x, y)
     assert torch.equal(rows, x[[0, 3]]) and ids.tolist() == [0, 3]
+
+
+def test_both_sides_lose_the_same_rows():
+    student = Structure(neck=torch.randn(4, 2, 3, 3), n_id=torch.arange(4), mask=torch.arange(4) > 1)
+    teacher = Structure(torch.randn(4, 5), classifier_weight=torch.randn(7, 5))
+    s, t = distilled_pair(student, teacher)
+    assert torch.equal(s.neck, student.neck[2:]) and s.n_id.tolist() == [2, 3]
+    assert torch.equal(t.x, teacher.x[2:]) and torch.equal(t.classifier_weight, teacher.classifier_weight)
+    whole = Structure(torch.randn(4, 2), mask=torch.ones(4, dtype=torch.bool))
+    assert distilled_pair(whole, teacher) == (whole, teacher)
 
 
 def test_the_students_edges_come_first_and_keep_their_scale():

@@ -25,7 +25,7 @@ def attention(f, tau):
 @each_tau
 def test_samples_one_by_one(tau):
     f_s, f_t = sides()
-    parts = [BATCH == sample for sample in (0, 2, 3)]
+    parts = [sample == BATCH for sample in (0, 2, 3)]
     plain = [(attention(f_s[p], tau) - attention(f_t[p], tau)).square().sum(1).mean() for p in parts]
     ours, plain = contextual_loss(f_s, f_t, BATCH, tau), sum(plain) / 3
     assert torch.allclose(ours, plain, rtol=1e-12)

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from structkd.errors import DataError
-from structkd.losses import angle_loss, distance_loss
+from structkd.losses import angle_loss, distance_loss, relational
 
 LOSSES = pytest.mark.parametrize("loss", [distance_loss, angle_loss])
 
@@ -94,3 +94,32 @@ def test_few_elements(loss, rows):
 def test_bad_input(loss):
     with pytest.raises(DataError, match=r"\(2, 3\).*\(4, 3\)"):
         loss(double(2, 3), double(4, 3))
+
+
+def test_angles_in_blocks_of_vertices_are_the_same(monkeypatch):
+    x_s, x_t = double(9, 3), double(9, 4)
+    whole = angle_loss(x_s, x_t)
+    wanted = torch.autograd.grad(whole, (x_s, x_t))
+    for held in (1, 9 * 9 * 4):  # one vertex at a time; four, with one left over
+        monkeypatch.setattr(relational, "HELD", held)
+        loss = angle_loss(x_s, x_t)
+        assert torch.allclose(loss, whole, rtol=1e-12)
+        for ours, theirs in zip(torch.autograd.grad(loss, (x_s, x_t)), wanted):
+            assert torch.allclose(ours, theirs, rtol=0, atol=1e-12)
+    assert torch.autograd.gradcheck(angle_loss, (double(4, 2), double(4, 3)))
+
+
+def test_the_angles_of_a_batch_of_256_images_are_never_held_at_once():
+    """Of 16.8 million cosines, a few blocks; what is saved for backward is the products of pairs."""
+    largest = 0
+
+    def note(tensor):
+        nonlocal largest
+        largest = max(largest, tensor.numel())
+        return tensor
+
+    x_s, x_t = torch.randn(256, 8, requires_grad=True), torch.randn(256, 4)
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+        angle_loss(x_s, x_t).backward()
+    assert 0 < largest <= relational.HELD
+    assert bool(x_s.grad.any())

@@ -121,7 +121,7 @@ def test_a_row_of_the_published_matrix_belongs_to_the_neighbour():
     x_s = torch.tensor([[0.0], [1.0], [2.9]], dtype=torch.float64, requires_grad=True)
     loss = token_graph_loss(x_s, x_t, 1, 0.5, "absolute", **LITERAL)
     # Row 1 alone changes: weights exp(-1) to token 0 and exp(-d^2) to the last, next to its own 0.
-    p, q = (torch.tensor([-1.0, -math.inf, -(d**2)]).double().exp().softmax(0) for d in (1.9, 1.5))
+    p, q = (torch.tensor([-1.0, -math.inf, -(d**2)], dtype=torch.float64).exp().softmax(0) for d in (1.9, 1.5))
     assert loss.item() == pytest.approx(float((p * (p / q).log()).sum() / 3), abs=1e-14)
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from structkd.datasets.points.nuscenes_labels import table_labels
 from structkd.datasets.points.nuscenes_results import write_nuscenes_boxes
 from structkd.datasets.points.nuscenes_tables import NuScenesTables
 from structkd.evaluation.nuscenes import NuScenesEvaluation
@@ -20,7 +21,7 @@ def files(tmp_path):
     spec.loader.exec_module(module)
     module.write_tables(tmp_path / "data")
     tables = NuScenesTables(tmp_path / "data", "v1.0-mini")
-    labels = tables.labels(tables.samples("val"))
+    labels = table_labels(tables, tables.samples("val"))
     detections = replace(labels, score=np.linspace(0.1, 1, len(labels)), center=labels.center + 0.3, num_points=None)
     write_nuscenes_boxes(tmp_path / "labels.json", labels)
     write_nuscenes_boxes(tmp_path / "results.json", detections)

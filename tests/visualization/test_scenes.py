@@ -261,3 +261,11 @@ def test_matplotlib_is_optional(monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     with pytest.raises(ConfigError, match="pip install matplotlib"):
         canvas.blank(1, 1)
+
+
+def test_3d_turns_frames_whose_y_points_ahead():
+    place, _ = scene_3d._points(np.array([[2.0, 30, 1, 0]]), "y")  # 2 m to the right, 30 m ahead
+    assert_allclose(place, [[30, -2, 1]])
+    boxes = SceneBoxes("a", np.array([[2.0, 30, 1, 4, 2, 2, np.pi / 2]]), np.array([0]))
+    ((segments, _, _),) = scene_3d._lines(boxes, None, "y")
+    assert_allclose([segments.min((0, 1)), segments.max((0, 1))], [[28, -3, 1], [32, -1, 3]], atol=1e-9)

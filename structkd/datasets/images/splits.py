@@ -51,7 +51,10 @@ def image_split(
     if name not in PROTOCOLS:
         raise ConfigError(f"There is no split protocol '{name}' for images. {nearest(name, PROTOCOLS)}")
     draw = PROTOCOLS[name]
-    known = list(inspect.signature(draw).parameters)[2:]
+    known = dict(list(inspect.signature(draw).parameters.items())[2:])
+    for option, parameter in known.items():
+        if parameter.default is parameter.empty and option not in options:
+            raise ConfigError(f"The split protocol '{name}' needs the option '{option}'.")
     for option in options:
         if option not in known:
             raise ConfigError(

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import lzma
 import os
 import tarfile
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from structkd.datasets.files import damaged
 from structkd.errors import DataError
@@ -104,7 +106,16 @@ def _archive(root: Path, part: str, keep: Callable[[str], bool]) -> Tree:
             relative = "/".join(parts[below:])
             if read is not None and keep(relative):
                 files[relative] = read()
-    except (OSError, EOFError, ValueError, zlib.error, tarfile.TarError, zipfile.BadZipFile, RuntimeError) as error:
+    except (
+        OSError,
+        EOFError,
+        ValueError,
+        zlib.error,
+        lzma.LZMAError,
+        tarfile.TarError,
+        zipfile.BadZipFile,
+        RuntimeError,
+    ) as error:
         raise damaged(root, error) from error
     if "" not in found and len(found) != 1:
         raise _no_part(root, part, sorted(tops))
@@ -128,13 +139,24 @@ def _members(root: Path) -> Iterator[tuple[str, Callable[[], bytes] | None]]:
                     continue
                 yield entry.filename, None if entry.is_dir() else lambda entry=entry: archive.read(entry)  # type: ignore[misc]
         return
-    with tarfile.open(root, "r|*") as stream:
-        for member in stream:
+    with tarfile.open(root, "r:*") as archive:
+        for member in archive:
             name = member.name.removeprefix("./")
             if member.isdir():
                 yield name, None
             elif member.isfile():
-                yield name, lambda member=member: stream.extractfile(member).read()  # type: ignore[misc,union-attr]
+                yield name, lambda member=member: archive.extractfile(member).read()  # type: ignore[misc,union-attr]
+        _check_end(archive)
+
+
+def _check_end(archive: tarfile.TarFile) -> None:
+    """`tarfile` takes a header it cannot read for the end, and would lose what follows without a word."""
+    stream: Any = archive.fileobj
+    stream.seek(archive.offset)
+    if stream.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
+        raise EOFError("no mark of its end")
+    while stream.read(1 << 20):  # up to the checksum of a compressed one
+        pass
 
 
 def _no_part(root: Path, part: str, there: list[str]) -> DataError:

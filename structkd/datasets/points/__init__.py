@@ -16,6 +16,7 @@ from structkd.datasets.points.kitti_results import to_kitti
 from structkd.datasets.points.loader import SceneLoader
 from structkd.datasets.points.nuscenes import NuScenesFrames
 from structkd.datasets.points.nuscenes_predictions import to_nuscenes
+from structkd.datasets.points.nuscenes_sets import nuscenes_frames
 from structkd.datasets.points.scenes import Scenes
 from structkd.datasets.points.simulated import simulated_frames
 from structkd.datasets.points.simulator import Simulation, simulated_kitti
@@ -36,6 +37,7 @@ __all__ = [
     "SceneLoader",
     "Scenes",
     "Simulation",
+    "nuscenes_frames",
     "simulated_frames",
     "simulated_kitti",
     "to_kitti",

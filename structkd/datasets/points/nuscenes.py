@@ -160,7 +160,7 @@ class NuScenesFrames(Sequence[Frame]):
         """All boxes of the ten classes in the global frame: what `NuScenesEvaluation` compares with.
 
         Differences: info files know no bicycle racks, so (motor)cycles in them count; the tables do
-        (`NuScenesTables.labels`). Those written by mmdet3d have no attributes either.
+        (`structkd.datasets.points.nuscenes_labels`). Those written by mmdet3d have no attributes either.
         """
         parts = [boxes_to_global(info.boxes, info.lidar_to_global) for info in self.infos]
         center, size, rotation, velocity = (np.concatenate(columns) for columns in zip(*parts))

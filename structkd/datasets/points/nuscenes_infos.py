@@ -61,7 +61,10 @@ def write_nuscenes_infos(
         for split, path in missing.items():
             tokens = tables.samples(split)
             numbered = progress(list(enumerate(tokens)), len(tokens), f"{split}: infos", show_progress)
-            data_list = [nuscenes_info(tables, token, number) for number, token in numbered]
+            data_list = []
+            for number, token in numbered:
+                with tables.reading(f"sample {token}"):
+                    data_list.append(nuscenes_info(tables, token, number))
             metainfo = dict(categories=CATEGORIES, dataset="nuscenes", version=version, info_version="1.1")
             write_whole(path, pickle.dumps({"metainfo": metainfo, "data_list": data_list}, 4), durable=True)
     return list(paths.values())

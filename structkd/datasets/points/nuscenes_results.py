@@ -8,19 +8,17 @@ The same format, with further entries, holds labels where the tables of the data
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from structkd.datasets.atomic import write_whole
-from structkd.errors import DataError, nearest, reason
+from structkd.datasets.points.json_boxes import JsonBoxes, positive, turns
+from structkd.errors import DataError, reason
 from structkd.evaluation.nuscenes import ATTRIBUTES, CLASSES, NuScenesBoxes
-
-Box = Mapping[str, Any]
-Check = Callable[[np.ndarray], np.ndarray]
 
 
 def read_nuscenes_results(path: str | Path) -> NuScenesBoxes:
@@ -46,16 +44,7 @@ def read_nuscenes_labels(path: str | Path) -> NuScenesBoxes:
     boxes = _boxes(path, content["results"], scored=False)
     ego = _ego(path, content, boxes)
     racks, rack_sample = _racks(path, content.get("bicycle_racks", {}), boxes.samples)
-    per_box = {name: getattr(boxes, name) for name in ("sample", "label", "center", "size", "rotation", "velocity")}
-    return NuScenesBoxes(
-        boxes.samples,
-        **per_box,
-        attribute=boxes.attribute,
-        num_points=boxes.num_points,
-        ego=ego,
-        racks=racks,
-        rack_sample=rack_sample,
-    )
+    return replace(boxes, ego=ego, racks=racks, rack_sample=rack_sample)
 
 
 def write_nuscenes_boxes(path: str | Path, boxes: NuScenesBoxes, meta: Mapping[str, Any] | None = None) -> Path:
@@ -111,7 +100,7 @@ def _content(path: str | Path) -> dict[str, Any]:
 
 
 def _boxes(path: str | Path, results: Mapping[str, Any], scored: bool) -> NuScenesBoxes:
-    table = _Table(path, results)
+    table = JsonBoxes(path, results)
     table.refuse([box.get("sample_token") != token for token, box in table.rows()], "sample_token", "its sample's")
     scores = table.numbers("detection_score", (), lambda values: values >= 0, "0 or more") if scored else None
     with_points = not scored and any("num_pts" in box for box in table.boxes)
@@ -121,8 +110,8 @@ def _boxes(path: str | Path, results: Mapping[str, Any], scored: bool) -> NuScen
         np.array(table.sample, dtype=np.int64),
         table.names("detection_name", CLASSES),
         table.numbers("translation", (3,)),
-        table.numbers("size", (3,), _positive, "a positive width, length and height"),
-        table.numbers("rotation", (4,), _turns, "a quaternion other than 0"),
+        table.numbers("size", (3,), positive, "a positive width, length and height"),
+        table.numbers("rotation", (4,), turns, "a quaternion other than 0"),
         table.numbers("velocity", (2,), unknown=True),
         table.names("attribute_name", ("", *ATTRIBUTES)) - 1,
         scores,
@@ -139,8 +128,8 @@ def _ego(path: str | Path, content: Mapping[str, Any], boxes: NuScenesBoxes) -> 
         if missing := [token for token in boxes.samples if token not in poses]:
             raise DataError(f'{path}: "ego_poses" lacks {len(missing)} samples, the first {missing[0]}.')
         entries = {token: [{"ego_poses": poses[token]}] for token in boxes.samples}
-        return _Table(path, entries).numbers("ego_poses", (3,))
-    table = _Table(path, content["results"])
+        return JsonBoxes(path, entries).numbers("ego_poses", (3,))
+    table = JsonBoxes(path, content["results"])
     given = np.array(["ego_translation" in box for box in table.boxes], dtype=bool)
     if not given.any():
         return None
@@ -162,103 +151,12 @@ def _racks(path: str | Path, racks: Any, samples: tuple[str, ...]) -> tuple[np.n
         raise DataError(f'{path}: "bicycle_racks" is a {type(racks).__name__}; expected {{sample token: [box, ...]}}.')
     if unknown := [token for token in racks if token not in set(samples)]:
         raise DataError(f'{path}: "bicycle_racks" names sample {unknown[0]}, which is not in "results".')
-    table, number = _Table(path, racks), {token: index for index, token in enumerate(samples)}
+    table, number = JsonBoxes(path, racks), {token: index for index, token in enumerate(samples)}
     if not table.boxes:
         return None, None
     rows = [
         table.numbers("translation", (3,)),
-        table.numbers("size", (3,), _positive, "a positive width, length and height"),
-        table.numbers("rotation", (4,), _turns, "a quaternion other than 0"),
+        table.numbers("size", (3,), positive, "a positive width, length and height"),
+        table.numbers("rotation", (4,), turns, "a quaternion other than 0"),
     ]
     return np.concatenate(rows, axis=1), np.array([number[table.tokens[i]] for i in table.sample])
-
-
-class _Table:
-    """The boxes of all samples as one list, read a column at a time."""
-
-    def __init__(self, path: str | Path, results: Mapping[str, Any]) -> None:
-        self.path, self.tokens = path, list(results)
-        self.boxes: list[Box] = []
-        self.sample: list[int] = []
-        for index, (token, boxes) in enumerate(results.items()):
-            if not isinstance(boxes, list) or not all(isinstance(box, dict) for box in boxes):
-                raise DataError(f"{path}: sample {token} holds no list of boxes; expected [{{...}}, ...].")
-            self.boxes += boxes
-            self.sample += [index] * len(boxes)
-
-    def rows(self) -> list[tuple[str, Box]]:
-        return [(self.tokens[index], box) for index, box in zip(self.sample, self.boxes)]
-
-    def numbers(
-        self,
-        key: str,
-        shape: tuple[int, ...],
-        check: Check | None = None,
-        expected: str = "finite numbers",
-        default: Any = None,
-        unknown: bool = False,
-    ) -> np.ndarray:
-        """[N, *shape] float64 of an entry; `default` where it is left out (None: that is an error).
-
-        Args:
-            key, shape: name and shape of the entry.
-            check: [N] bool of values: which are right. expected: what it asks for, in words.
-            default: see above. unknown: whether NaN is legal.
-        """
-        values = [box.get(key, default) for box in self.boxes]
-        table = _array(values, shape)
-        if table is None:
-            self.refuse([_array([value], shape) is None for value in values], key, _form(shape))
-            raise AssertionError("some entry is of a wrong form")
-        wrong = np.isinf(table) if unknown else ~np.isfinite(table)
-        self.refuse(wrong.reshape(len(table), math.prod(shape)).any(1), key, "finite numbers")
-        if check is not None:
-            self.refuse(~check(table), key, expected)
-        return table
-
-    def names(self, key: str, options: tuple[str, ...]) -> np.ndarray:
-        """[N] int64 index into `options` of an entry."""
-        number = {name: index for index, name in enumerate(options)}
-        values = [box.get(key) for box in self.boxes]
-        found = [number.get(value, -1) if isinstance(value, str) else -1 for value in values]
-        if -1 in found:
-            value = values[found.index(-1)]
-            hint = nearest(value, [name for name in options if name]) if isinstance(value, str) else "a name."
-            self.refuse([index < 0 for index in found], key, f"one of the {len(options)} names. {hint}")
-        return np.array(found, dtype=np.int64)
-
-    def refuse(self, wrong: Any, key: str, expected: str) -> None:
-        wrong = np.asarray(wrong, dtype=bool)
-        if not wrong.any():
-            return
-        row = int(wrong.argmax())
-        token, position = self.tokens[self.sample[row]], row - self.sample.index(self.sample[row])
-        box = self.boxes[row]
-        has = f"has {key} {json.dumps(box[key])[:60]}" if key in box else f"has no {key}"
-        raise DataError(
-            f"{self.path}: box {position} of sample {token[:60]} {has}; expected {expected.rstrip('.')}. "
-            f"{int(wrong.sum())} of {len(self.boxes)} boxes are affected."
-        )
-
-
-def _array(values: list[Any], shape: tuple[int, ...]) -> np.ndarray | None:
-    """[N, *shape] float64, or None if the values are not numbers in that shape."""
-    if not values:
-        return np.empty((0, *shape))
-    try:
-        table = np.array(values)
-    except (ValueError, OverflowError):
-        return None
-    return table.astype(np.float64) if table.dtype.kind in "iuf" and table.shape == (len(values), *shape) else None
-
-
-def _positive(sizes: np.ndarray) -> np.ndarray:
-    return np.all(sizes > 0, axis=1)
-
-
-def _turns(rotations: np.ndarray) -> np.ndarray:
-    return np.any(rotations != 0, axis=1)
-
-
-def _form(shape: tuple[int, ...]) -> str:
-    return f"{shape[0]} numbers" if shape else "a number"

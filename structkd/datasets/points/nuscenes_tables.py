@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from structkd.datasets.points.nuscenes_splits import in_split
 from structkd.datasets.points.poses import pose
-from structkd.errors import ConfigError, DataError, nearest, reason
-from structkd.evaluation.nuscenes import ATTRIBUTES, CLASSES, NuScenesBoxes
+from structkd.errors import ConfigError, DataError, StructkdError, nearest, reason
+from structkd.evaluation.nuscenes import ATTRIBUTES
 
 Row = Mapping[str, Any]
 #: Categories that are detected, and as what.
@@ -32,7 +34,6 @@ DETECTED = {
     "vehicle.trailer": "trailer",
     "vehicle.truck": "truck",
 }
-BICYCLE_RACK = "static_object.bicycle_rack"
 LIDAR = "LIDAR_TOP"
 #: Velocity is not estimated over more than this, in seconds; twice that between the frames before and after.
 MAX_TIME = 1.5
@@ -91,15 +92,28 @@ class NuScenesTables:
         Args:
             split: "train", "val" ("mini_train" and "mini_val" are the same ones in v1.0-mini), "test" or "all".
         """
-        from structkd.datasets.points.nuscenes_splits import in_split
+        with self.reading("scenes"):
+            tokens = self._samples(split)
+        if not tokens:
+            raise ConfigError(f"{self.version} holds no sample of split {split!r}; expected train, val, test or all.")
+        return tokens
 
+    def _samples(self, split: str) -> list[str]:
         tokens: list[str] = []
         for scene in sorted(self.table("scene").values(), key=lambda row: str(self.value("scene", row, "name"))):
             if in_split(self.value("scene", scene, "name"), split, self.version):
                 tokens += self._chain("sample", self.value("scene", scene, "first_sample_token"))
-        if not tokens:
-            raise ConfigError(f"{self.version} holds no sample of split {split!r}; expected train, val, test or all.")
         return tokens
+
+    @contextmanager
+    def reading(self, what: str) -> Iterator[None]:
+        """Turns what a cell of a wrong type causes in the block into a `DataError` that names the folder and `what`."""
+        try:
+            yield
+        except StructkdError:
+            raise
+        except (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError) as error:
+            raise DataError(f"{self.folder}: {what}: a table has a cell of a wrong type ({reason(error)}).") from error
 
     def _chain(self, name: str, token: str) -> Iterator[str]:
         """A row and those that follow."""
@@ -196,35 +210,6 @@ class NuScenesTables:
 
     def _around(self, annotation: Row) -> tuple[str, str]:
         return self.value("sample_annotation", annotation, "prev"), self.value("sample_annotation", annotation, "next")
-
-    def labels(self, tokens: list[str]) -> NuScenesBoxes:
-        """All that the evaluation of these samples needs to know."""
-        rows: list[tuple[int, int, Row]] = []
-        racks: list[tuple[int, Row]] = []
-        for index, token in enumerate(tokens):
-            for row in self.annotations.get(token, []):
-                category = self.category(row)
-                if category in DETECTED:
-                    rows.append((index, CLASSES.index(DETECTED[category]), row))
-                elif category == BICYCLE_RACK:
-                    racks.append((index, row))
-        found, rack_rows = [row for _, _, row in rows], [row for _, row in racks]
-        center, size, rotation = self.boxes(found)
-        points = self.columns(found, "num_lidar_pts", 0) + self.columns(found, "num_radar_pts", 0)
-        return NuScenesBoxes(
-            tuple(tokens),
-            np.array([index for index, _, _ in rows], dtype=np.int64),
-            np.array([label for _, label, _ in rows], dtype=np.int64),
-            center,
-            size,
-            rotation,
-            velocity=np.array([self.velocity(row) for row in found]).reshape(-1, 2),
-            attribute=np.array([self.attribute(row) for row in found], dtype=np.int64),
-            num_points=points.astype(np.int64),
-            ego=np.array([self.poses(self.lidar(token))[1][:3, 3] for token in tokens]).reshape(-1, 3),
-            racks=np.concatenate(self.boxes(rack_rows), axis=1),
-            rack_sample=np.array([index for index, _ in racks], dtype=np.int64),
-        )
 
     def boxes(self, annotations: list[Row]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Centres [N, 3], sizes [N, 3] (width, length, height) and quaternions [N, 4]."""

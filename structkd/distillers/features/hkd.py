@@ -108,13 +108,13 @@ class GraphEncoder(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.linear = nn.Linear(2 * channels, channels)
+        self.linear = UnitConnector(2 * channels, channels)
 
     def forward(self, e: Tensor, edge_index: Tensor) -> Tensor:
         """[B, C] embeddings and [2, B k] edges, as many into each node."""
         size = max(edge_index.size(1) // max(e.size(0), 1), 1)
         around = spmm(csr_of(edge_index, e.size(0)), e) / size
-        return F.normalize(self.linear(torch.cat([e, around], 1)), dim=1)
+        return self.linear(torch.cat([e, around], 1).to(self.linear.weight.dtype))
 
 
 def nearest_predictions(logits: Tensor, k: int) -> Tensor:

@@ -73,7 +73,7 @@ class IRG(Distiller):
         student, teacher = distilled_pair(student, teacher)
         losses = {}
         if self.vertex_weight:
-            losses["vertex"] = self.vertex_weight * feature_loss(student.logits, teacher.logits)
+            losses["vertex"] = self.vertex_weight * feature_loss(*self._pair(student, teacher, "logits"))
         if self.fields:
             errors = [_error(*map(instance_edges, self._pair(student, teacher, field))) for field in self.fields]
             losses["edge"] = self.edge_weight * torch.stack(errors).mean()

@@ -2,13 +2,14 @@
 
 from structkd.engine.data.base import DataModule
 from structkd.engine.data.graphs import GraphTask
+from structkd.engine.data.images import ImageTask
 from structkd.engine.data.links import LinkTask
 from structkd.engine.data.nodes import NodeTask
 from structkd.engine.data.scenes import DetectionTask
 from structkd.engine.registry import make_registry
 
-__all__ = ["DATA", "DataModule", "DetectionTask", "GraphTask", "LinkTask", "NodeTask"]
+__all__ = ["DATA", "DataModule", "DetectionTask", "GraphTask", "ImageTask", "LinkTask", "NodeTask"]
 
 DATA = make_registry("data", None)
-for _part in (NodeTask, LinkTask, GraphTask, DetectionTask):
+for _part in (NodeTask, LinkTask, GraphTask, DetectionTask, ImageTask):
     DATA.register_module(module=_part)

@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+from torch_geometric.data import Data
 
-from structkd.datasets import ImageSet, Split, Views
+from structkd.datasets import ImageLoader, Images, ImageSet, Split, Views, image_split
+from structkd.datasets.images.augment import ImageAugmentation
 from structkd.datasets.images.image_set import join
 from structkd.datasets.images.views import channel_statistics
-from structkd.engine.data.base import DataModule, named_protocol
+from structkd.engine.class_accuracy import ClassAccuracy, shot_groups
+from structkd.engine.data.base import DataModule, FinishedStage, build_loader, fixed_batches, named_protocol
+from structkd.engine.objectives import Classification
 from structkd.engine.registry import DATASETS, build
+from structkd.engine.teachers import LiveTeacher, StoredTeacher, Teacher
 from structkd.errors import ConfigError
+from structkd.evaluation.efficiency import count_macs, latency
 
 
 class ImageTask(DataModule):
@@ -69,21 +78,153 @@ class ImageTask(DataModule):
         self.latency_batches = tuple(latency_batches)
 
         given = {role: name for role, name in names.items() if name is not None}
-        sets: list[ImageSet] = [
-            build(DATASETS, {**dataset, "split": name}, "data.dataset", image_set=None) for name in given.values()
-        ]
-        sizes = dict(zip(given, map(len, sets)))
+        sets: list[ImageSet] = [build(DATASETS, {**dataset, "split": s}, "data.dataset") for s in given.values()]
         self.images = join(sets, list(given.values()))
-        self.rows = dict(zip(given, torch.arange(len(self.images)).split(list(sizes.values()))))
+        self.rows = dict(zip(given, torch.arange(len(self.images)).split([len(each) for each in sets])))
         if normalize is None:
             mean, std = channel_statistics(self.images, self.rows["train"])
             normalize = {"mean": mean, "std": std}
         elif set(normalize) != {"mean", "std"}:
             raise ConfigError(f"data.normalize has the keys {sorted(normalize)}; expected mean and std.")
-        self.eval_views = Views(shown, **normalize)
-        self.views = self.make_views(0)
+        self.eval_views = Views(shown, normalize["mean"], normalize["std"])
+        self.views = self._train_views(0)
         self.stores_outputs = store_outputs and self.views.count is not None
-        self.split: Split
-        self._describe(dataset, sizes)
-        self._image_size = tuple(self.eval_views(self.images, self.rows["train"][:1]).shape[2:])
-        self._draw(0)  # options that do not fit are an error now, and not after a first stage
+        self.split = self._draw(0)  # here, so that options that do not fit are an error before anything is trained
+        reader = dataset["type"] if isinstance(dataset["type"], str) else dataset["type"].__name__
+        sizes = " / ".join(f"{getattr(self.split, part).numel():,} {part}" for part in ("train", "val", "test"))
+        self.protocol = f"{reader}, {self._setting()}, images: {sizes}"
+        if not self.split.val.numel():
+            self.selection = {"rule": "last"}
+
+    def _train_views(self, seed: int) -> Views:
+        shown = self.augmentations or self.eval_views.augmentations
+        return Views(shown, self.eval_views.mean, self.eval_views.std, seed, self.view_count)
+
+    def _draw(self, seed: int) -> Split:
+        rows = (self.rows["train"], self.rows["test"], self.rows.get("val"))
+        return image_split(self.protocol_name, self.images.y, *rows, seed=seed, **self.options)
+
+    def _setting(self) -> str:
+        shown = ", ".join(f"{key}={value}" for key, value in self.options.items() if key != "val_share")
+        return self.protocol_name + (f" ({shown})" if shown else "")
+
+    def setup(self, seed: int) -> None:
+        self.split, self.views = self._draw(seed), self._train_views(seed)
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """`image_size` is the side of what is evaluated, or (height, width); `pixel_mean` and `pixel_std` tell a model
+        that wants another normalisation what to undo."""
+        size = tuple(self.example().images.shape[2:])
+        return {
+            "in_channels": 3,
+            "out_channels": len(self.images.classes),
+            "image_size": size[0] if size[0] == size[1] else size,
+            "pixel_mean": self.eval_views.mean,
+            "pixel_std": self.eval_views.std,
+        }
+
+    def objective(self) -> Classification:
+        return Classification()
+
+    def train_loader(
+        self, config: Mapping[str, Any] | None, where: str, seed: int, rank: int, world_size: int
+    ) -> DataLoader:
+        return build_loader(
+            {"type": ImageLoader, **(config or {})},
+            where,
+            images=self.images,
+            rows=self.split.train,
+            views=self.views,
+            seed=seed,
+            rank=rank,
+            world_size=world_size,
+        )
+
+    def eval_loader(self, split: str) -> DataLoader | None:
+        parts = {"val": self.split.val} | ({"test": self.split.test} if split == "test" else {})
+        batches = [batch for name, rows in parts.items() for batch in self._parts(rows, 0, name)]
+        return fixed_batches(_LazyBatches(self.images, self.eval_views, batches)) if batches else None
+
+    def metrics(self) -> list[Any]:
+        num_classes = len(self.images.classes)
+        counts = torch.bincount(self.images.y[self.split.train], minlength=num_classes)
+        groups = shot_groups(counts) if self.protocol_name == "long_tailed" else None
+        return [ClassAccuracy(num_classes, groups)]
+
+    def observed_batches(self) -> Iterator[Images]:
+        """The training images: every view of them where there is an end to them, else as they are evaluated."""
+        views = self.views if self.views.count is not None else self.eval_views
+        parts = [part for view in range(views.count or 1) for part in self._parts(self.split.train, view)]
+        yield from _LazyBatches(self.images, views, parts)
+
+    @property
+    def observed_graph(self) -> Data:
+        ids = [self.views.ids(self.split.train, view, len(self.images)) for view in range(self.views.count or 1)]
+        return Data(n_id=torch.cat(ids), edge_index=torch.empty(2, 0, dtype=torch.int64))
+
+    def stage_teacher(self, stage: FinishedStage) -> Teacher:
+        """Stored outputs where views can be made again; the live model otherwise, and where its adapter gives rows of
+        tokens (`batch`), which are no rows of the batch."""
+        adapter = stage.build_adapter()
+        if self.stores_outputs and "batch" not in adapter.provides:
+            return StoredTeacher(stage.outputs())
+        return LiveTeacher(stage.load_model(), adapter)
+
+    def example(self) -> Images:
+        return _LazyBatches(self.images, self.eval_views, [(self.rows["train"][:4], 0, None)])[0]
+
+    def costs(self, model: nn.Module, adapter: Any) -> dict[str, Any]:
+        """Milliseconds to fetch a batch (decode, normalise) and to run the model on it; its multiply-accumulates."""
+        device = next(iter(model.parameters()), torch.empty(0)).device
+        macs = count_macs(model, self.example().images[:1].to(device))
+        return {"latency_ms": self.latency(model, adapter), "macs": macs}
+
+    @torch.no_grad()
+    def latency(self, model: nn.Module, adapter: Any) -> dict[str, Any]:
+        results = {}
+        for size in self.latency_batches:
+            rows = self.split.test[:size]
+            fetched = partial(self.eval_views, self.images, rows)
+            images = fetched().to(next(iter(model.parameters()), torch.empty(0)).device)
+            fetch, compute = latency(fetched), latency(partial(model, images))
+            results[str(size)] = {"fetch": fetch["median"], "compute": compute["median"]}
+        return results
+
+    def _parts(self, rows: Tensor, view: int, split: str | None = None) -> list[_Part]:
+        return [(part, view, split) for part in rows.split(self.eval_batch_size) if part.numel()]
+
+
+#: Rows, the view that is shown of them, and the split they belong to.
+_Part = tuple[Tensor, int, str | None]
+
+
+class _LazyBatches(Sequence[Images]):
+    """Batches in order, made when they are asked for: an evaluation set need not fit in memory."""
+
+    def __init__(self, images: ImageSet, views: Views, parts: Sequence[_Part]) -> None:
+        self.images, self.views, self.parts = images, views, parts
+
+    def __len__(self) -> int:
+        return len(self.parts)
+
+    def __getitem__(self, index: Any) -> Images:
+        rows, view, split = self.parts[index]
+        batch = Images(
+            images=self.views(self.images, rows, view),
+            y=self.images.y[rows],
+            n_id=self.views.ids(rows, view, len(self.images)),
+            label_scale=1.0 / rows.numel(),
+            share=1.0,
+        )
+        if split is not None:
+            batch.splits = {split: torch.arange(rows.numel())}
+        return batch
+
+
+def _augmentations(configs: Sequence[Mapping[str, Any]], where: str) -> list[ImageAugmentation]:
+    built = [build(DATASETS, each, f"{where}.{number}") for number, each in enumerate(configs)]
+    for number, each in enumerate(built):
+        if not isinstance(each, ImageAugmentation):
+            raise ConfigError(f"{where}.{number}: {configs[number]['type']} is no augmentation of images.")
+    return built

@@ -92,7 +92,7 @@ class EfficientNetLite(ImageModel):
             versions 0 and 2 are tried).
         checkpoint: file of such a state dict to load instead.
         classes: ImageNet classes (0 to 999) whose rows of the trained classifier become ours, in our order.
-        image_mean, image_std: what the images were normalised with; they are turned into what the weights want,
+        pixel_mean, pixel_std: what the images were normalised with; they are turned into what the weights want,
             (pixel - 127) / 128. Default: the images are as wanted.
         resize: pixels that images are resized to; published at 224, 240, 260, 280 and 300. Default: as they come.
 
@@ -113,13 +113,13 @@ class EfficientNetLite(ImageModel):
         pretrained: bool = False,
         checkpoint: str | Path | None = None,
         classes: Sequence[int] | None = None,
-        image_mean: Sequence[float] | None = None,
-        image_std: Sequence[float] | None = None,
+        pixel_mean: Sequence[float] | None = None,
+        pixel_std: Sequence[float] | None = None,
         resize: int | Sequence[int] | None = None,
     ) -> None:
         super().__init__()
         width, depth, dropout = preset(VERSIONS, version, "version")
-        self.input = ImageInput(image_mean, image_std, MEAN, STD, resize)
+        self.input = ImageInput(pixel_mean, pixel_std, MEAN, STD, resize)
         self.stem = _conv(3, STEM, 3, 2)
         before, total, maps = STEM, 2, []
         for i, (count, kernel, stride, expansion, channels) in enumerate(STAGES):
@@ -135,7 +135,7 @@ class EfficientNetLite(ImageModel):
         self.pool = GlobalPool()
         self.dropout = nn.Dropout(dropout)
         self.fc = nn.Linear(HEAD, out_channels)
-        init_convs_(self)
+        init_convs_(self, per_group=True)
         self._describe([*maps, ("head", HEAD, total)], HEAD)
         if classes is not None and not (pretrained or checkpoint):
             raise ConfigError("classes choose rows of a trained classifier: give pretrained=True or a checkpoint too.")

@@ -39,12 +39,12 @@ class ImageInput(nn.Module):
     ) -> None:
         super().__init__()
         if (mean is None) != (std is None):
-            raise ConfigError(f"image_mean={mean}, image_std={std}: expected both or neither.")
+            raise ConfigError(f"pixel_mean={mean}, pixel_std={std}: expected both or neither.")
         target_mean, target_std = (torch.tensor(list(v), dtype=torch.float64) for v in (wanted_mean, wanted_std))
         given_mean = target_mean if mean is None else torch.tensor(list(mean), dtype=torch.float64)
         given_std = target_std if std is None else torch.tensor(list(std), dtype=torch.float64)
         if not given_mean.shape == given_std.shape == target_mean.shape == target_std.shape:
-            raise ConfigError(f"image_mean={mean}, image_std={std}: expected {len(target_mean)} numbers each.")
+            raise ConfigError(f"pixel_mean={mean}, pixel_std={std}: expected {len(target_mean)} numbers each.")
         # ((x std + mean) - wanted_mean) / wanted_std
         shapes = {"scale": given_std / target_std, "shift": (given_mean - target_mean) / target_std}
         for name, value in shapes.items():

@@ -38,11 +38,18 @@ def conv_norm(
     return [conv, nn.BatchNorm2d(out_channels), *([nn.ReLU()] if act else [])]
 
 
-def init_convs_(model: nn.Module) -> None:
-    """He's normal initialisation by fan-out, of all convolutions (He et al., ICCV 2015)."""
+def init_convs_(model: nn.Module, per_group: bool = False) -> None:
+    """He's normal initialisation by fan-out, of all convolutions (He et al., ICCV 2015).
+
+    Args:
+        per_group: count only the outputs that an input reaches, one of `groups` parts. The CIFAR protocol counts all,
+            and so starts convolutions of single channels with small weights.
+    """
     for module in model.modules():
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+            if per_group:
+                module.weight.data.mul_(module.groups**0.5)
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
 

@@ -22,7 +22,7 @@ class TimmModel(ImageModel):
         pretrained: load timm's weights, which it downloads (or finds in its cache).
         checkpoint: file of weights to load instead.
         in_channels: colours of the image.
-        image_mean, image_std: what the images were normalised with; they are turned into what the weights want.
+        pixel_mean, pixel_std: what the images were normalised with; they are turned into what the weights want.
             Default: the images are as wanted.
         resize: pixels that images are resized to, one number or (H, W); default: as they come.
         options: further arguments of the model, such as `{"img_size": 32, "patch_size": 4}`.
@@ -42,8 +42,8 @@ class TimmModel(ImageModel):
         pretrained: bool = False,
         checkpoint: str | None = None,
         in_channels: int = 3,
-        image_mean: Sequence[float] | None = None,
-        image_std: Sequence[float] | None = None,
+        pixel_mean: Sequence[float] | None = None,
+        pixel_std: Sequence[float] | None = None,
         resize: int | Sequence[int] | None = None,
         options: Mapping[str, Any] | None = None,
     ) -> None:
@@ -65,7 +65,7 @@ class TimmModel(ImageModel):
                 f"timm does not build '{name}' with options={dict(options or {})}: {reason(error)}"
             ) from error
         mean, std = (self.model.pretrained_cfg[key][:in_channels] for key in ("mean", "std"))
-        self.input = ImageInput(image_mean, image_std, mean, std, resize)
+        self.input = ImageInput(pixel_mean, pixel_std, mean, std, resize)
 
     def feature_info(self) -> list[Feature]:
         """Places that timm names for features, without those inside of fused modules."""
@@ -86,7 +86,7 @@ class TorchvisionModel(ImageModel):
         out_channels: classes.
         weights: name of published weights ("DEFAULT" for the best), which torchvision downloads; they need
             `out_channels` to be what they were trained for.
-        image_mean, image_std, resize: as of `TimmModel`; the weights want the mean and deviation of ImageNet.
+        pixel_mean, pixel_std, resize: as of `TimmModel`; the weights want the mean and deviation of ImageNet.
         options: further arguments of the model.
 
     Taps: submodules behind `model.` ("model.layer3").
@@ -100,8 +100,8 @@ class TorchvisionModel(ImageModel):
         name: str,
         out_channels: int,
         weights: str | None = None,
-        image_mean: Sequence[float] | None = None,
-        image_std: Sequence[float] | None = None,
+        pixel_mean: Sequence[float] | None = None,
+        pixel_std: Sequence[float] | None = None,
         resize: int | Sequence[int] | None = None,
         options: Mapping[str, Any] | None = None,
     ) -> None:
@@ -113,7 +113,7 @@ class TorchvisionModel(ImageModel):
             self.model = models.get_model(name, weights=weights, num_classes=out_channels, **(options or {}))
         except (TypeError, ValueError, KeyError, OSError) as error:
             raise ConfigError(f"torchvision does not build '{name}': {reason(error)}") from error
-        self.input = ImageInput(image_mean, image_std, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225), resize)
+        self.input = ImageInput(pixel_mean, pixel_std, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225), resize)
 
     def forward(self, images: Tensor) -> Tensor:
         return self.model(self.input(images))

@@ -133,6 +133,8 @@ class ViT(ImageModel):
     stand behind the class token and have no position.
     """
 
+    fixed: Tensor
+
     def __init__(
         self,
         out_channels: int,
@@ -168,6 +170,8 @@ class ViT(ImageModel):
         self.reg_token = nn.Parameter(torch.zeros(1, registers, channels)) if registers else None
         tokens = class_tokens + self.grid[0] * self.grid[1]
         self.pos_embed = nn.Parameter(torch.zeros(1, tokens, channels)) if positions == "learned" else None
+        if positions == "sincos":
+            self.register_buffer("fixed", sincos_positions(self.grid, channels), persistent=False)
         self.patch_embed = PatchEmbed(in_channels, channels, patch)
         rates = [drop_path * i / max(1, blocks - 1) for i in range(blocks)]
         self.blocks = nn.Sequential(*(Block(channels, num_heads, mlp_ratio, rate) for rate in rates))
@@ -191,7 +195,8 @@ class ViT(ImageModel):
         """Of the class token [1, C] and of the patches [h w, C] of a map `like` [B, C, h, w]."""
         grid = (like.size(2), like.size(3))
         if self.pos_embed is None:
-            return 0.0, sincos_positions(grid, like.size(1)).to(like)
+            fixed = self.fixed if grid == self.grid else sincos_positions(grid, like.size(1))
+            return 0.0, fixed.to(like)
         own, patches = self.pos_embed[0].tensor_split([int(self.cls_token is not None)])
         return own, resized_positions(patches, self.grid, grid)
 

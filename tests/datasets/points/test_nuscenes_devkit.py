@@ -9,6 +9,7 @@ import pytest
 
 from structkd.datasets.points.nuscenes import NuScenesFrames
 from structkd.datasets.points.nuscenes_infos import write_nuscenes_infos
+from structkd.datasets.points.nuscenes_labels import table_labels
 from structkd.datasets.points.nuscenes_tables import NuScenesTables
 from structkd.evaluation.nuscenes import ATTRIBUTES, CLASSES
 
@@ -39,7 +40,7 @@ def test_labels(both):
     tokens = ours.samples("all")
     assert sorted(tokens) == sorted(row["token"] for row in theirs.sample)
     expected = load_gt_of_sample_tokens(theirs, tokens, DetectionBox).all
-    found = ours.labels(tokens)
+    found = table_labels(ours, tokens)
     assert len(found) == len(expected) == 18
     for row, box in enumerate(expected):
         assert tokens[found.sample[row]] == box.sample_token and CLASSES[found.label[row]] == box.detection_name

@@ -18,5 +18,5 @@ def test_half_way(schedule, value):
 
 
 def test_unknown_schedule():
-    with pytest.raises(ConfigError, match="schedule is 'cosin'. Nearest: cosine"):
+    with pytest.raises(ConfigError, match=r"schedule is 'cosin'\. Nearest: cosine"):
         temperature(0, 1, 1, "cosin")

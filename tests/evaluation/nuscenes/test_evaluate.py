@@ -175,3 +175,20 @@ def test_errors():
     ):
         with pytest.raises(DataError, match=match):
             replace(labels, **wrong)
+
+
+@pytest.mark.parametrize(("objects", "error"), [(9, 0.4), (10, 1.0)])
+def test_least_recall_for_errors(objects, error):
+    """One of nine is a recall above 0.1, one of ten is not."""
+    labels = boxes(10.0 * np.arange(objects))
+    evaluation = NuScenesEvaluation(labels, boxes([0.4], score=[0.5]))
+    assert evaluation.curve("car", 2.0).mean_error("trans_err") == pytest.approx(error)
+
+
+def test_racks_that_stand_askew():
+    turn, along = np.radians(30), np.array([np.cos(np.radians(30)), np.sin(np.radians(30)), 0])
+    rack = [0, 0, 0, 1, 10, 2, np.cos(turn / 2), 0, 0, np.sin(turn / 2)]
+    for point, inside in ((4 * along, True), (4 * along * (1, -1, 1), False), (6 * along, False)):
+        labels = boxes([0.0], "bicycle", center=point[None], racks=np.array([rack]), rack_sample=np.zeros(1, np.int64))
+        evaluation = NuScenesEvaluation(labels, boxes([0.0], "bicycle", score=[1]))
+        assert evaluation.num_objects()["bicycle"] == (0 if inside else 1)
