@@ -9,11 +9,16 @@ from structkd.structure import Structure
 
 
 def distilled_rows(student: Structure, *values: Tensor) -> tuple[Tensor, ...]:
-    """The rows of node-level tensors that `student.mask` lets through; all of them when there is no mask."""
-    mask = student.get("mask")
+    """The rows of node-level tensors that `student.mask` lets through; all of them when there is no mask.
+
+    Where the elements are parts of samples (`batch` has an entry for each entry of `mask`), a tensor of another length
+    has a row a sample, which the mask of elements does not touch.
+    """
+    mask, batch = student.get("mask"), student.get("batch")
     if mask is None or bool(mask.all()):
         return values
-    return tuple(value[mask] for value in values)
+    parts = batch is not None and batch.shape == mask.shape
+    return tuple(value if parts and value.size(0) != mask.size(0) else value[mask] for value in values)
 
 
 def distilled_pair(student: Structure, teacher: Structure) -> tuple[Structure, Structure]:

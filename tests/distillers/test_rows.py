@@ -22,6 +22,15 @@ def test_a_mask_picks_the_same_rows_of_every_tensor():
     assert torch.equal(rows, x[[0, 3]]) and ids.tolist() == [0, 3]
 
 
+def test_a_mask_of_the_parts_of_samples_leaves_samples_alone():
+    logits, x = torch.randn(2, 3), torch.randn(4, 2)
+    mask = torch.tensor([True, False, False, True])
+    rows, whole = distilled_rows(Structure(x, batch=torch.tensor([0, 0, 1, 1]), mask=mask), x, logits)
+    assert rows.shape == (2, 2) and whole is logits
+    with pytest.raises(IndexError):  # without batch the lengths are a mistake
+        distilled_rows(Structure(x, mask=mask), logits)
+
+
 def test_both_sides_lose_the_same_rows():
     student = Structure(neck=torch.randn(4, 2, 3, 3), n_id=torch.arange(4), mask=torch.arange(4) > 1)
     teacher = Structure(torch.randn(4, 5), classifier_weight=torch.randn(7, 5))

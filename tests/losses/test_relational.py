@@ -101,7 +101,7 @@ def test_angles_in_blocks_of_vertices_are_the_same(monkeypatch):
     whole = angle_loss(x_s, x_t)
     wanted = torch.autograd.grad(whole, (x_s, x_t))
     for held in (1, 9 * 9 * 4):  # one vertex at a time; four, with one left over
-        monkeypatch.setattr(relational, "HELD", held)
+        monkeypatch.setitem(relational.HELD, "cpu", held)
         loss = angle_loss(x_s, x_t)
         assert torch.allclose(loss, whole, rtol=1e-12)
         for ours, theirs in zip(torch.autograd.grad(loss, (x_s, x_t)), wanted):
@@ -121,5 +121,14 @@ def test_the_angles_of_a_batch_of_256_images_are_never_held_at_once():
     x_s, x_t = torch.randn(256, 8, requires_grad=True), torch.randn(256, 4)
     with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
         angle_loss(x_s, x_t).backward()
-    assert 0 < largest <= relational.HELD
+    assert 0 < largest <= relational.HELD["cpu"]
     assert bool(x_s.grad.any())
+
+
+def test_angles_of_elements_close_together_far_from_the_origin():
+    """In float32, where the products of such elements have no digits left for their differences."""
+    near = torch.randn(6, 4, dtype=torch.float64)
+    x, other = (near * 1e-2 + 100).float(), torch.randn(6, 3)
+    exact = angles_by_loops(x.double(), other.double())
+    assert angle_loss(x, other).item() == pytest.approx(exact.item(), rel=1e-5)
+    assert distance_loss(x, other).item() == pytest.approx(distances_by_loops(x.double(), other.double()).item(), 1e-4)

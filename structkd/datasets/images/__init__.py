@@ -7,6 +7,7 @@ from structkd.datasets.images.digits import digit_images
 from structkd.datasets.images.folder import folder_images, tiny_images
 from structkd.datasets.images.image_set import ImageSet
 from structkd.datasets.images.loader import ImageLoader
+from structkd.datasets.images.randaugment import RandAugment
 from structkd.datasets.images.splits import image_split
 from structkd.datasets.images.views import Views
 
@@ -16,6 +17,7 @@ __all__ = [
     "ImageLoader",
     "ImageSet",
     "Images",
+    "RandAugment",
     "RandomCrop",
     "RandomResizedCrop",
     "Views",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -152,9 +153,9 @@ class NuScenesFrames(Sequence[Frame]):
         name = Path(path).name
         folders = [self.root / "samples" / "LIDAR_TOP", self.root / "sweeps" / "LIDAR_TOP", self.root]
         for candidate in (self.root / path, *(folder / name for folder in folders)):
-            if candidate.is_file():
+            if os.path.isfile(candidate):  # also where the name is none that a file can have
                 return candidate
-        raise DataError(f"There is no scan {name} in {', '.join(map(str, folders))}.")
+        raise DataError(f"There is no scan {name[:100]} in {', '.join(map(str, folders))}.")
 
     def labels(self) -> NuScenesBoxes:
         """All boxes of the ten classes in the global frame: what `NuScenesEvaluation` compares with.

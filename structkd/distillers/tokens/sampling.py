@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from structkd.distillers.features.pairs import paired_features
@@ -33,29 +34,27 @@ def sampled_tokens(
     Args:
         student, teacher: both with the `field`: a map [B, C, h, w], one token a cell (the teacher's is resized to the
             student's grid first), or rows [N, C] with `batch` [N] (absent: one image). Class and register tokens are
-            none of them. `mask_map` [B, h, w] bool of the student says which cells of its map are visible (True) and
-            may be drawn, `mask` [N] which rows.
+            none of them. `mask_map` [B, h', w'] bool of the student, read at the nearest cell, says which tokens of its
+            map count (True) and may be drawn, `mask` [N] which rows.
         most: tokens of an image, or as many as it has.
         generator: on the CPU. The draws are the same on any device.
         reader: name of the distiller, for errors.
 
     Raises:
-        DataError: sides that do not fit (see `paired_features`), a `mask_map` of another grid than the student's map.
+        DataError: sides that do not fit (see `paired_features`), a `mask_map` of other images.
     """
     f_s, f_t, batch = paired_features(student, teacher, field, reader)
     if batch is not None:
         rows = draw(batch, most, generator)
         return Tokens(f_s[rows], f_t[rows], batch[rows])
-    images, cells = f_s.size(0), f_s[0, 0].numel() if f_s.size(0) else 0
+    images, cells = f_s.size(0), f_s.size(2) * f_s.size(3)
     visible = torch.arange(images * cells, device=f_s.device)
     mask = student.get("mask_map")
     if mask is not None:
-        if mask.shape != (images, *f_s.shape[-2:]):
-            raise DataError(
-                f"{reader}: mask_map has shape {list(mask.shape)}, but {field} of the student is of {images} images "
-                f"of {list(f_s.shape[-2:])} tokens; expected one entry a token."
-            )
-        visible = visible[mask.flatten().bool()]
+        if mask.dim() != 3 or len(mask) != images:
+            raise DataError(f"{reader}: mask_map has shape {list(mask.shape)}; expected [B={images}, h, w].")
+        height, width = f_s.shape[-2:]
+        visible = visible[F.interpolate(mask[:, None].float(), (height, width), mode="nearest").bool().flatten()]
     image = visible.div(max(cells, 1), rounding_mode="floor")
     rows = draw(image, most, generator)
     image, cell = image[rows], visible[rows] % max(cells, 1)

@@ -53,12 +53,12 @@ class TRG(Distiller):
         contextual_tau: temperature of the cosines within an image; None for scaled products, as published.
         seed: of the draws.
 
-    Reads `field` of both sides; the teacher's map is resized to the student's grid. Of the student `mask_map`
-    [B, h, w] (or `mask` [N] with rows) says which tokens may be drawn. `set_progress` moves the temperature, which
+    Reads `field` of both sides; the teacher's map is resized to the student's grid. Of the student `mask_map` [B, h, w]
+    (or `mask` [N] with rows) says which tokens may be drawn (True). `set_progress` moves the temperature, which
     attribute `current_tau` shows. Returns `local` and `contextual`, zero when the sides are equal, and `global`, which
     is not (see `token_contrast`); all are zero where there is nothing to compare: no token or a single one, and for
-    `contextual` one an image. The projection of the global loss is all that is learned beside the student; the other
-    two see the student's own features.
+    `contextual` one an image. Nothing of the size of all tokens against all is held. The projection of the global loss
+    is all that is learned beside the student; the other two see the student's own features.
 
     Buffer `step` counts training passes: pass n draws by `seed` and n, so a resumed run draws what it would have.
 

@@ -126,7 +126,7 @@ class ViT(ImageModel):
     tokens, then the T patches row by row (`TokenAdapter` makes maps of them); `pool` the vector [B, C].
 
     Raises:
-        ConfigError: unknown names, a width that the heads (or sincos positions) do not divide, an image that is not
+        ConfigError: unknown names, numbers out of range, a width that the heads (or sincos positions) do not divide, an image that is not
             made of whole patches. DataError: the same of a batch.
 
     Differences: parameter names and order are the common ones, so weights of plain ViTs and of DeiTs load. Registers
@@ -160,6 +160,8 @@ class ViT(ImageModel):
                 raise ConfigError(f"{name}='{value}' is unknown. Available: {', '.join(known)}.")
         if channels % num_heads or (positions == "sincos" and channels % 4):
             raise ConfigError(f"width={channels} is not divisible by {num_heads} heads, or by 4 for sincos positions.")
+        if registers < 0 or not 0 <= drop_path < 1:
+            raise ConfigError(f"registers={registers}, drop_path={drop_path}: expected 0 or more, and 0 to below 1.")
         if height % patch or across % patch:
             raise ConfigError(f"image_size={image_size} is not made of whole patches of {patch} pixels.")
         self.patch_size = patch

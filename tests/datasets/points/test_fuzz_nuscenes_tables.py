@@ -18,7 +18,7 @@ from structkd.datasets.points.nuscenes_labels import table_labels
 from structkd.datasets.points.nuscenes_tables import NuScenesTables
 from structkd.errors import ConfigError, DataError
 
-fuzz = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+fuzz = settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 ODD = [
     None,
     True,

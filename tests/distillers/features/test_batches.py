@@ -135,8 +135,6 @@ def test_only_masked_samples_count(name):
 @each
 def test_half_precision(name):
     """Beside a teacher in float32, as under autocast."""
-    if name == "RKD":
-        pytest.skip("angles between rounded vectors: see test_all.py")
     student, teacher = sides()
     narrow = [Structure(**{k: v.bfloat16() if v.is_floating_point() else v for k, v in side.to_dict().items()})
               for side in (student, teacher)]  # fmt: skip

@@ -49,8 +49,14 @@ def test_hidden_tokens_are_never_drawn():
     assert found.student[:3, 0].tolist() == [0, 1, 2] and found.batch.tolist() == [0] * 3 + [2] * 4
     nothing = tokens(*maps(torch.zeros_like(mask)), most=4)
     assert nothing.student.shape == (0, 4) and nothing.teacher.shape == (0, 6) and nothing.batch.shape == (0,)
-    with pytest.raises(DataError, match=r"TRG: mask_map has shape \[3, 5, 2\].*3 images of \[2, 5\] tokens"):
-        tokens(*maps(mask.mT), most=4)
+    with pytest.raises(DataError, match=r"TRG: mask_map has shape \[2, 2, 5\]; expected \[B=3, h, w\]"):
+        tokens(*maps(mask[:2]), most=4)
+
+
+def test_a_mask_of_another_grid_is_read_at_the_nearest_cell():
+    mask = torch.zeros(3, 4, 10, dtype=torch.bool)
+    mask[1, 2:, 6:8] = True
+    assert tokens(*maps(mask), most=4).student[:, 0].tolist() == [10 + 5 + 3]
 
 
 def test_teachers_grid_becomes_the_students():

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from structkd import Structure
-from structkd.adapters import Adapter
+from structkd.adapters import Adapter, TokenAdapter
 from structkd.datasets import Images, ImageSet
 from structkd.engine import Switches, load_config, run_experiment
 from structkd.engine.data import ImageTask
@@ -199,6 +199,15 @@ def test_costs():
     assert costs["macs"] == 36 * 4 * 27 + 4 * 5
     assert list(costs["latency_ms"]) == ["1", "8"]
     assert all(times["fetch"] >= 0 and times["compute"] > 0 for times in costs["latency_ms"].values())
+
+
+def test_the_embedded_default_and_the_adapter_of_images():
+    data = task(dataset=dict(type="digit_images"), augment=[dict(type="RandomCrop", padding=1)])
+    assert data.protocol == "digit_images, holdout, images: 1,212 train / 135 val / 450 test"
+    assert data.adapter == "TokenAdapter" and data.facts["image_size"] == 8
+    batch = next(iter(data.train_loader(dict(batch_size=32), "here", 0, 0, 1)))
+    structure = TokenAdapter(maps=dict(neck="conv"))(TinyNet(3, 10), batch)
+    assert structure.neck.shape == (batch.y.numel(), 4, 8, 8) and torch.equal(structure.n_id, batch.n_id)
 
 
 @pytest.mark.parametrize(

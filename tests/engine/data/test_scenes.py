@@ -7,6 +7,7 @@ import torch
 from structkd.datasets import Scenes
 from structkd.engine import Switches, load_config, run_experiment, student
 from structkd.engine.data import DetectionTask
+from structkd.engine.pictures import draw_detections
 from structkd.engine.task import DistillTask
 from structkd.errors import ConfigError, DataError
 
@@ -138,6 +139,14 @@ def test_a_detector_is_distilled_saved_bare_and_tested(tiny_kitti, tmp_path):
     again = student.test_student(load_config(path), checkpoint, out=tmp_path / "found")
     assert again["metrics"] == {name: values["mean"] for name, values in entry["metrics"].items()}
     assert sorted(file.name for file in (tmp_path / "found").iterdir()) == ["000003.txt", "000004.txt", "000005.txt"]
+
+    drawn = draw_detections(load_config(path), tmp_path / "work", tmp_path / "pictures", frames=["000004"])
+    assert [file.name for file in drawn] == ["000004_bev.png", "000004_weights.png"]
+    assert all(file.stat().st_size > 10_000 for file in drawn)
+    with pytest.raises(ConfigError, match="no test frame '000001'"):
+        draw_detections(load_config(path), tmp_path / "work", tmp_path / "pictures", frames=["000001"])
+    with pytest.raises(ConfigError, match="no stage 'plane'.*plain"):
+        draw_detections(load_config(path), tmp_path / "work", tmp_path / "pictures", stages=["plane"])
 
 
 def test_a_killed_run_goes_on_to_the_same_weights(tiny_kitti, tmp_path, monkeypatch):

@@ -67,6 +67,15 @@ def test_other_image_sizes_get_interpolated_positions():
         model(torch.rand(1, 3, 30, 32))
 
 
+def test_fixed_positions_take_no_weights_and_follow_the_image():
+    torch.manual_seed(0)
+    small, large = (ViT(4, "nano", depth=1, patch_size=4, positions="sincos", image_size=s).eval() for s in (16, 32))
+    large.load_state_dict(small.state_dict())
+    images = torch.rand(1, 3, 32, 32)
+    with torch.no_grad():
+        assert torch.equal(small(images), large(images))
+
+
 def test_drop_path_leaves_out_whole_samples_and_keeps_the_mean():
     torch.manual_seed(0)
     layer, x = DropPath(0.25), torch.ones(4000, 2, 3)
@@ -88,6 +97,8 @@ def test_drop_path_grows_with_depth():
         ({"preset": "huge"}, "preset='huge' is unknown"),
         ({"pool": "max"}, "pool='max'.*class, mean"),
         ({"positions": "rotary"}, "positions='rotary'"),
+        ({"drop_path": 1.0}, r"drop_path=1\.0: expected"),
+        ({"registers": -1}, "registers=-1"),
         ({"heads": 5}, "width=192 is not divisible by 5 heads"),
         ({"image_size": 30, "patch_size": 4}, "image_size=30 is not made of whole patches of 4"),
     ],
