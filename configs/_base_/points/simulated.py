@@ -1,17 +1,18 @@
-# Simulated street scenes in KITTI's layout, made on the spot: 400 frames to train on, 100 to choose settings by, 200 to
+# Simulated street scenes in KITTI's layout, made on the spot: 1,000 frames to train on, 100 to choose settings by, 250 to
 # test. PointPillars on the 46 m ahead, with pillars of 0.32 m: a teacher, and a student with a 16th of its weights.
 # Every method's stage for these data; a method's own config chooses stages with `run`.
 _range = [0, -23.04, -3, 46.08, 23.04, 1]
 
 data = dict(
     type="DetectionTask",
-    dataset=dict(type="simulated_frames", num_train=400, num_val=100, num_test=200, seed=0, point_range=_range),
+    dataset=dict(type="simulated_frames", num_train=1000, num_val=100, num_test=250, seed=0, point_range=_range),
     classes=["Car", "Pedestrian", "Cyclist"],
     splits=dict(train="train", test="test"),
+    # Lighter than KITTI's: frames are there for the asking, and a small network that trains for minutes learns twice as much
+    # from them as from GT sampling and turns by 45 degrees (on validation frames).
     augment=[
-        dict(type="GTSampling", groups=dict(Car=6, Pedestrian=6, Cyclist=6)),
         dict(type="RandomFlip"),
-        dict(type="GlobalRotation"),
+        dict(type="GlobalRotation", low=-0.15, high=0.15),
         dict(type="GlobalScaling"),
         dict(type="RangeFilter", point_range=_range),
         dict(type="PointShuffle"),
@@ -35,7 +36,7 @@ _adamw = dict(
 _schedule = dict(
     train_dataloader=dict(batch_size=4, cache=True),
     optim_wrapper=_adamw,
-    param_scheduler=dict(type="OneCycle", peak=5),
+    param_scheduler=dict(type="OneCycle"),
 )
 _taught = dict(teacher=dict(stage="teacher"))
 # Channels of the student (a quarter) and of the teacher: pillars, and the neck that the head reads.
@@ -51,7 +52,7 @@ stages = dict(
         role="teacher",
         model=_detector,
         adapter=dict(elements="pillars", maps=["neck"], head=True),
-        train_cfg=dict(max_epochs=24),
+        train_cfg=dict(max_epochs=12),
         **_schedule,
     ),
     plain=dict(
@@ -59,7 +60,7 @@ stages = dict(
         role="plain",
         model=dict(**_detector, width=0.25),
         adapter=dict(elements="pillars", maps=["neck"], head=True),
-        train_cfg=dict(max_epochs=12),
+        train_cfg=dict(max_epochs=6),
         **_schedule,
     ),
     point_distiller=dict(

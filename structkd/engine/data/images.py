@@ -52,6 +52,7 @@ class ImageTask(DataModule):
     """
 
     adapter = "TokenAdapter"
+    reports_last = True
 
     def __init__(
         self,

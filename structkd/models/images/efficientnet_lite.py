@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import math
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -173,16 +172,13 @@ class EfficientNetLite(ImageModel):
     def _renamed(self, state: object, path: Path) -> dict[str, Tensor]:
         if not isinstance(state, Mapping) or "_fc.weight" not in state:
             raise CheckpointError(f"{path} is no state dict of an EfficientNet-Lite: it has no '_fc.weight'.")
-        places = [f"{name}.{j}" for name in self._stages for j in range(len(getattr(self, name)))]
+        blocks = [f"{name}.{j}" for name in self._stages for j in range(len(getattr(self, name)))]
+        ours = {f"_{part}": place for part, place in _ENDS.items()}
+        ours |= {f"_blocks.{i}._{part}": f"{block}.{_PARTS[part]}" for i, block in enumerate(blocks) for part in _PARTS}
         renamed = {}
         for name, value in state.items():
-            block, part, leaf = re.fullmatch(r"_(?:blocks\.(\d+)\._)?(\w+)\.(\w+)", name).groups()  # type: ignore[union-attr]
-            if block is None:
-                renamed[f"{_ENDS[part]}.{leaf}"] = value
-            elif int(block) < len(places):
-                renamed[f"{places[int(block)]}.{_PARTS[part]}.{leaf}"] = value
-            else:
-                raise CheckpointError(f"{path} has a block {block}; this version has {len(places)}.")
+            layer, _, leaf = name.rpartition(".")
+            renamed[f"{ours.get(layer, layer)}.{leaf}"] = value
         return renamed
 
 

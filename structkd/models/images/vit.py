@@ -126,8 +126,9 @@ class ViT(ImageModel):
     tokens, then the T patches row by row (`TokenAdapter` makes maps of them); `pool` the vector [B, C].
 
     Raises:
-        ConfigError: unknown names, numbers out of range, a width that the heads (or sincos positions) do not divide, an image that is not
-            made of whole patches. DataError: the same of a batch.
+        ConfigError: unknown names, numbers out of range, a width that the heads (or sincos positions) do not divide, an
+            image that is not made of whole patches.
+        DataError: a batch of such images.
 
     Differences: parameter names and order are the common ones, so weights of plain ViTs and of DeiTs load. Registers
     stand behind the class token and have no position.

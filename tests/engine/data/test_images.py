@@ -273,6 +273,7 @@ def test_a_run_with_stored_views(tmp_path):
     meta = json.loads((folder / "teacher" / "outputs" / "meta.json").read_text())
     assert meta["computed_from"]["num_nodes"] == 2 * 55
     assert set(meta["fields"]) == {"logits", "y", "n_id"}
+    assert {"test/accuracy", "last/accuracy"} < set(entry["metrics"])
     state = torch.load(folder / "distilled" / "student.pth", weights_only=True)
     assert state["facts"]["out_channels"] == 5
 
@@ -286,4 +287,5 @@ def test_a_run_with_stored_views(tmp_path):
 def test_a_run_without_validation_keeps_the_last_epoch(tmp_path):
     results, _ = run(tmp_path / "last", protocol=dict(name="holdout", val_share=0), latency_batches=[])
     assert results["stages"]["distilled"]["selected"] == [{"metric": None, "score": None, "epoch": 2}]
-    assert set(results["stages"]["distilled"]["metrics"]) == {"test/accuracy"}
+    metrics = results["stages"]["distilled"]["metrics"]
+    assert set(metrics) == {"test/accuracy", "last/accuracy"} and metrics["test/accuracy"] == metrics["last/accuracy"]
