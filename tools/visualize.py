@@ -7,8 +7,8 @@ python tools/visualize.py run CONFIG WORK_DIR --stages teacher plain point_disti
 python tools/visualize.py curves data/kitti/training/label_2 teacher=results/teacher --out pictures
 
 Each frame is drawn from above, in the camera's picture (where there is one) and in perspective, with a panel for each
-detector. `run` draws what the trained stages of a run find in test frames, and which pillars carry PointDistiller's weight;
-`curves` draws precision over recall and average precision by class.
+detector. `run` draws what the trained stages of a run find in test frames, and which pillars carry PointDistiller's
+weight; `curves` draws precision over recall and average precision by class.
 """
 
 from __future__ import annotations
