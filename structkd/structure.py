@@ -81,12 +81,12 @@ class Structure(Data):
     def is_node_field(self, name: str) -> bool:
         """Whether a field has one row an element.
 
-        Fields named `edge_*`, `x_dst` and `codebook` never do, whatever their size.
+        Fields named `edge_*`, `classifier_*`, `x_dst` and `codebook` never do, whatever their size.
         """
         value = self.get(name)
         return (
             isinstance(value, Tensor)
-            and not name.startswith("edge_")
+            and not name.startswith(("edge_", "classifier_"))
             and name not in ("x_dst", "codebook")
             and value.dim() > 0
             and value.size(0) == self.num_elements

@@ -15,7 +15,8 @@ FLOORS = (
 )  # fmt: skip
 #: Packages that the library can do without, so it imports them where they are used.
 OPTIONAL = (
-    "mmengine", "mmdet3d", "open3d", "sklearn", "matplotlib", "pandas", "ogb", "onnx", "onnxruntime", "tensorboard",
+    "mmengine", "mmdet3d", "open3d", "sklearn", "matplotlib", "pandas", "ogb", "onnx", "onnxruntime", "tensorboard", "torchvision",
+    "timm",
 )  # fmt: skip
 MODULES = sorted(PACKAGE.rglob("*.py"))
 

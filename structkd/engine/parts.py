@@ -11,6 +11,7 @@ from torch import nn
 from structkd.adapters import Adapter
 from structkd.engine.checkpoint import load, load_weights
 from structkd.engine.registry import ADAPTERS, MODELS, build
+from structkd.errors import located
 from structkd.models import TINEDStudent, inject_, narrow_
 
 STUDENT_FORMAT = "structkd-student-1"
@@ -55,12 +56,13 @@ def load_student_weights(model: nn.Module, path: str | Path) -> None:
     load_weights(model, state, str(path))
 
 
-def initialise(student: nn.Module, teacher: nn.Module, narrow: Mapping[str, Any] | None = None) -> None:
-    """Start `student` from `teacher`: layer by layer for a TINED student, with the leading channels where `narrow`
-    gives the arguments of `narrow_`, else as it is."""
+def initialise(student: nn.Module, teacher: nn.Module, source: str, narrow: Mapping[str, Any] | None = None) -> None:
+    """Start `student` from `teacher`, which came from `source`: layer by layer for a TINED student, with the leading
+    channels where `narrow` gives the arguments of `narrow_`, else as it is."""
     if isinstance(student, TINEDStudent):
         inject_(student, teacher)
     elif narrow is not None:
-        narrow_(student, teacher, **narrow)
+        with located(source):
+            narrow_(student, teacher, **narrow)
     else:
-        load_weights(student, teacher.state_dict(), "the teacher")
+        load_weights(student, teacher.state_dict(), source)

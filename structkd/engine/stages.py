@@ -121,8 +121,8 @@ class StageRun:
         start = self.config.get("init_from")
         if start is not None:
             start = {"stage": start} if isinstance(start, str) else start
-            with located(f"init_from='{start['stage']}'"):
-                initialise(student, self.earlier(start["stage"]).load_model(), start.get("narrow"))
+            source = f"init_from='{start['stage']}'"
+            initialise(student, self.earlier(start["stage"]).load_model(), source, start.get("narrow"))
         objective = self.config.get("objective")
         teachers = self.build_teachers()
         return DistillTask(

@@ -14,7 +14,7 @@ from structkd.engine.experiment import build_data
 from structkd.engine.parts import STUDENT_FORMAT, load_student_weights
 from structkd.engine.stages import StageRun
 from structkd.engine.task import DistillTask
-from structkd.errors import CheckpointError, ConfigError, located, nearest
+from structkd.errors import ConfigError, located, nearest
 
 
 def open_stage(config: Config, checkpoint: str | Path, stage: str | None = None, seed: int | None = None) -> StageRun:
@@ -42,17 +42,8 @@ def load_student(
     run = open_stage(config, checkpoint, stage)
     model = run.build_model()
     load_student_weights(model, checkpoint)
-    adapter: Any = run.build_adapter()
-    if not hasattr(adapter, "inputs"):
-        raise ConfigError(
-            f"The stage '{run.name}' is called with a batch of scans, which no exchange format holds. Its student.pth "
-            f"is the bare model already: load its 'state_dict' into structkd.models.{type(model).__name__}."
-        )
-    example = run.data.example()
-    inputs = tuple(example[name] for name in adapter.inputs)
-    if not all(isinstance(tensor, torch.Tensor) for tensor in inputs):
-        raise CheckpointError(f"The stage '{run.name}' is called with {adapter.inputs}; only tensors can be exported.")
-    return model.eval(), inputs
+    with located(run.where):
+        return model.eval(), run.data.export_inputs(model, run.build_adapter())
 
 
 def test_student(

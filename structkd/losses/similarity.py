@@ -73,12 +73,15 @@ def correlation_congruence(
 
     Args:
         f_s, f_t: [B, ...] features of the same samples, of any sizes.
-        kernel: "polynomial", the series up to the power `order` (published: 2), or "gaussian", all of it.
-        gamma: width of the kernel (published: .4).
+        kernel: "polynomial", the series up to the power `order`, as the paper has it, or "gaussian", all of it.
+        gamma: width of the kernel.
 
     Raises:
         DataError: the numbers of samples differ.
         ConfigError: unknown kernel.
+
+    Differences: written from the published formula; gamma = .4 and order 2 are the values known from re-implementations
+    and were not checked against the paper's text. The paper's other two kernels are left out.
     """
     _check(f_s, f_t)
     if kernel not in ("polynomial", "gaussian"):

@@ -62,8 +62,8 @@ def token_graph_loss(
     may have any numbers of channels. Time of the neighbours O(N^2 C) in tiles, all else O(N k C); memory O(N (k + C)).
 
     Args:
-        x_s: [N, C_s] student's tokens; only they get a gradient.
-        x_t: [N, C_t] teacher's, row by row the same.
+        x_s: [N, C_s] student's tokens.
+        x_t: [N, C_t] teacher's, row by row the same; detached.
         k: neighbours of a token by Euclidean distance, itself not among them; or as many as there are.
         sigma, unit: of the weights, see `gaussian_weights`; each side's distances in its own unit.
         support: "teacher": both sides weigh the teacher's neighbours. "own": each side has its own k neighbours, and
@@ -104,7 +104,7 @@ def token_graph_loss(
             "[N, C_t]."
         )
     n = x_s.size(0)
-    x_s, x_t = x_s.to(accumulator(x_s)), x_t.to(accumulator(x_t))
+    x_s, x_t = x_s.to(accumulator(x_s)), x_t.detach().to(accumulator(x_t))
     edges_t = knn(x_t, k)[0]
     edges_s = edges_t if support == "teacher" else knn(x_s.detach(), k)[0]
     a_s = gaussian_weights(edge_square_distance(x_s, edges_s), sigma, unit)

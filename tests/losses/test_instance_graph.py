@@ -27,6 +27,11 @@ def test_edges_are_blind_to_rotation_shift_and_scale_and_follow_the_order():
     assert torch.allclose(instance_edges(f[order]), instance_edges(f)[order][:, order])
 
 
+def test_edges_of_samples_close_together_far_from_the_origin():
+    near = torch.randn(5, 4)
+    assert torch.allclose(instance_edges(near + 1000), instance_edges((near + 1000) - 1000), atol=1e-5)
+
+
 def test_transform_by_hand():
     before = torch.tensor([[1.0, 1.0], [0.0, 0.0]])
     after = torch.tensor([[1.0, 2.0], [2.0, 0.0]])

@@ -7,10 +7,13 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from structkd.datasets.atomic import progress
 from structkd.errors import DataError
 
 #: Images of one size [B, 3, H, W], or one by one [3, H, W] where sizes may differ.
 Pixels = Tensor | list[Tensor]
+#: Images whose decoding takes so long that one wants to see it move.
+LONG = 50_000
 
 
 class ImageSet:
@@ -69,7 +72,7 @@ class ImageSet:
             return self
         first = self.image(0)
         pixels = torch.empty(len(self), *first.shape, dtype=torch.uint8)
-        for row in range(len(self)):
+        for row in progress(range(len(self)), len(self), "Images decoded", show=len(self) >= LONG):
             image = self.image(row)
             if image.shape != first.shape:
                 raise DataError(

@@ -29,8 +29,8 @@ class CC(Distiller):
         variant: "paper", or "repdistiller": what the common code (RepDistiller) trains under this name, the product of
             the errors of samples that follow each other, in a space of `channels` that both sides are mapped to
             (`structkd.losses.consecutive_product`; weight .02 there).
-        kernel, gamma, order: "polynomial" (the series up to the power `order`, published: 2) or "gaussian", and its
-            width (published: .4). Of "paper".
+        kernel, gamma, order: "polynomial" (the series up to the power `order`, as the paper has it) or "gaussian", and
+            its width. Of "paper".
         student_channels, teacher_channels, channels: C of either side and of the common space; of "repdistiller", which
             needs the first two.
 

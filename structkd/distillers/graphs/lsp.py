@@ -23,8 +23,8 @@ class LSP(Distiller):
 
     Args:
         field: rows [N, C] of both sides, of any number of channels: nodes of a graph, tokens, points.
-        kernel: "rbf" (published), "gaussian" (its logarithm: the distributions are then the normalised kernel) or
-            "linear".
+        kernel: "rbf" (as the authors have it), "gaussian" (its logarithm: the distributions are then the normalised
+            kernel) or "linear".
         sigma: width of the kernels of distance, in squared units of the features.
         student_first: KL(student || teacher) instead.
 

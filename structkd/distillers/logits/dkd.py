@@ -24,8 +24,8 @@ class DKD(Distiller):
     distillation is alpha = 1 with 1 - p_t[y] in the place of beta, which mutes q where the teacher is sure.
 
     Args:
-        alpha, beta: weights of the two parts; 0 leaves one out. Published: 1, and .25 to 10 by the pair of networks on
-            CIFAR-100 (8 is the code's default).
+        alpha, beta: weights of the two parts; 0 leaves one out. 1 and 8 are the published code's defaults on CIFAR-100,
+            where beta is chosen by the pair of networks.
         tau: temperature T of both sides.
         warm_up: epochs over which the loss rises to its full weight; `set_progress` tells the epoch.
 

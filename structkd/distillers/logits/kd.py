@@ -20,7 +20,7 @@ class KD(Distiller):
 
     Args:
         tau: temperature T of both sides; 4 in the shared CIFAR-100 protocol, whose weights are .9 for this loss and .1
-            for the labels.
+            for the labels (RepDistiller).
 
     Reads `logits` [B, K] of both sides. Returns `soft_label`, zero when the distributions are equal.
 

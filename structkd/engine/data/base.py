@@ -7,7 +7,7 @@ from types import MappingProxyType
 from typing import Any, ClassVar, Protocol
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from structkd.adapters import Adapter
@@ -109,6 +109,18 @@ class DataModule:
     def example(self) -> Any:
         """A small batch a model can be run, exported and timed on."""
         raise NotImplementedError
+
+    def export_inputs(self, model: nn.Module, adapter: Any) -> tuple[Tensor, ...]:
+        """Tensors that a model can be called with, for its export.
+
+        Raises:
+            ConfigError: a model that is called with something else.
+        """
+        example = self.example()
+        inputs = tuple(example[name] for name in adapter.inputs)
+        if not all(isinstance(tensor, Tensor) for tensor in inputs):
+            raise ConfigError(f"The model is called with {', '.join(adapter.inputs)}; only tensors can be exported.")
+        return inputs
 
     def costs(self, model: nn.Module, adapter: Any) -> dict[str, Any]:
         """What a trained model costs: `latency_ms`, and `macs` where they are counted."""

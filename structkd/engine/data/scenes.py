@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from structkd.datasets import GTDatabase, SceneLoader, Scenes
@@ -16,6 +16,7 @@ from structkd.engine.registry import DATASETS, METRICS, build
 from structkd.engine.teachers import LiveTeacher, Teacher
 from structkd.errors import ConfigError
 from structkd.evaluation.efficiency import count_macs, latency_by_part
+from structkd.models import DenseDetector
 
 
 class DetectionTask(DataModule):
@@ -129,6 +130,18 @@ class DetectionTask(DataModule):
 
     def example(self) -> Scenes:
         return Scenes.from_frames([self.frames["test"][0]])
+
+    @torch.no_grad()
+    def export_inputs(self, model: nn.Module, adapter: Any) -> tuple[Tensor, ...]:
+        """The canvas of two frames: exported programs hold the dense network, weight files all of the detector."""
+        if not isinstance(model, DenseDetector):
+            raise ConfigError(
+                f"{type(model).__name__} has no dense network to export; its student.pth is the bare model already: "
+                f"load its 'state_dict' into structkd.models.{type(model).__name__}."
+            )
+        frames = self.frames["test"]
+        scenes = Scenes.from_frames([frames[index] for index in range(min(2, len(frames)))])
+        return (model.eval().canvas_of(scenes)[0],)
 
     def costs(self, model: nn.Module, adapter: Any) -> dict[str, Any]:
         """Milliseconds of each part of the detector for one frame, and its multiply-accumulates for the first one."""

@@ -4,6 +4,7 @@ from structkd.models.points.anchor_head import AnchorHead
 from structkd.models.points.anchors import Anchor
 from structkd.models.points.backbone import Backbone, Neck
 from structkd.models.points.center_head import CenterHead
+from structkd.models.points.dense import DenseDetector
 from structkd.models.points.detector import Detection, Detector, Elements
 from structkd.models.points.openmmlab import load_openmmlab, to_openmmlab
 from structkd.models.points.pillar_encoder import PillarEncoder
@@ -25,6 +26,7 @@ __all__ = [
     "AnchorHead",
     "Backbone",
     "CenterHead",
+    "DenseDetector",
     "Detection",
     "Detector",
     "Elements",

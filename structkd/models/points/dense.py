@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import overload
 
 import torch
 from torch import Tensor, nn
@@ -100,7 +101,22 @@ class DenseDetector(Detector):
         """The map [B, C, H, W] that the backbone reads, and the sparse sets on the way to it."""
         raise NotImplementedError
 
-    def forward(self, scenes: Scenes) -> DenseDetection:
+    @overload
+    def forward(self, scenes: Scenes) -> DenseDetection: ...
+
+    @overload
+    def forward(self, scenes: Tensor) -> dict[str, Tensor]: ...
+
+    def forward(self, scenes: Scenes | Tensor) -> DenseDetection | dict[str, Tensor]:
+        """What is found in scenes.
+
+        Given a canvas [B, C, H, W] instead, only the dense network runs and its head's maps are returned by name: what
+        `torch.export` and ONNX can hold, and where nearly all of the time goes. Scattering points into a canvas and
+        suppressing boxes are left to the place where it is deployed.
+        """
+        if isinstance(scenes, Tensor):
+            output = self.head(self.neck(self.backbone(scenes)))
+            return {name: value for name, value in vars(output).items() if value is not None}
         canvas, elements = self.canvas_of(scenes)
         maps = self.backbone(canvas)
         neck = self.neck(maps)

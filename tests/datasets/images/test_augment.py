@@ -5,7 +5,6 @@ from hypothesis import strategies as st
 
 from structkd.datasets import CenterCrop, HorizontalFlip, RandomCrop, RandomResizedCrop
 from structkd.datasets.images.augment import stacked
-from structkd.datasets.images.resize import center_square, resized_crop
 from structkd.errors import ConfigError, DataError
 
 
@@ -73,18 +72,6 @@ def test_center_crop():
     assert result.shape == (2, 3, 4, 4) and result[0, :, :, 1:3].unique().tolist() == [200]
     assert result[1].unique().tolist() == [7]
     assert torch.equal(CenterCrop(6, resize=10)([image], torch.empty(1, 0))[0], image[:, 2:8, 12:18])
-
-
-def test_resizing_is_the_usual_one():
-    from PIL import Image
-
-    picture = Image.effect_noise((40, 31), 80)
-    image = torch.frombuffer(bytearray(picture.tobytes()), dtype=torch.uint8).view(1, 31, 40).expand(3, 31, 40)
-    ours = resized_crop(image, (3, 5, 20, 30), (12, 16))[0].int()
-    theirs = picture.crop((5, 3, 35, 23)).resize((16, 12), Image.Resampling.BILINEAR)
-    theirs = torch.frombuffer(bytearray(theirs.tobytes()), dtype=torch.uint8).view(12, 16).int()
-    assert int((ours - theirs).abs().max()) <= 1
-    assert center_square(image, 3, 3).shape == (3, 3, 3)
 
 
 def test_images_of_different_sizes_are_brought_to_one_first(images):

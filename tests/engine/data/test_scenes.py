@@ -100,7 +100,7 @@ def test_splits_and_metrics_that_do_not_fit(tiny_kitti):
         detection(tiny_kitti, augment=[dict(type="RandomFlop")]).train_loader(None, "here", 0, 0, 1)
 
 
-def test_a_detector_is_distilled_saved_bare_and_tested(tiny_kitti, tmp_path):
+def test_a_detector_is_distilled_saved_bare_exported_and_tested(tiny_kitti, tmp_path, command):
     stages = dict(
         teacher=dict(STAGE, role="teacher"),
         plain=dict(copy.deepcopy(STAGE), role="plain"),
@@ -140,12 +140,23 @@ def test_a_detector_is_distilled_saved_bare_and_tested(tiny_kitti, tmp_path):
     assert again["metrics"] == {name: values["mean"] for name, values in entry["metrics"].items()}
     assert sorted(file.name for file in (tmp_path / "found").iterdir()) == ["000003.txt", "000004.txt", "000005.txt"]
 
+    assert (
+        command("export", path, checkpoint, "--out", tmp_path / "export", "--formats", "state_dict", "export").code == 0
+    )
+    card = json.loads((tmp_path / "export" / "model_card.json").read_text())
+    assert card["kwargs_rebuild_it"] is True and card["class"].endswith("PointPillars")
+    assert (
+        list(card["outputs"]) == ["logits", "box_map", "direction"]
+        and card["weights"].keys() == ours["state_dict"].keys()
+    )
+    assert all(entry["ok"] for entry in card["formats"].values())
+
     drawn = draw_detections(load_config(path), tmp_path / "work", tmp_path / "pictures", frames=["000004"])
     assert [file.name for file in drawn] == ["000004_bev.png", "000004_weights.png"]
     assert all(file.stat().st_size > 10_000 for file in drawn)
     with pytest.raises(ConfigError, match="no test frame '000001'"):
         draw_detections(load_config(path), tmp_path / "work", tmp_path / "pictures", frames=["000001"])
-    with pytest.raises(ConfigError, match="no stage 'plane'.*plain"):
+    with pytest.raises(ConfigError, match=r"no stage 'plane'.*plain"):
         draw_detections(load_config(path), tmp_path / "work", tmp_path / "pictures", stages=["plane"])
 
 
