@@ -14,8 +14,7 @@ from structkd.errors import ConfigError, DataError
 class MemoryBank(nn.Module):
     """What either side last made of each training sample: vectors of length 1 that follow it with a momentum.
 
-    Its buffers are part of a checkpoint. Processes do not exchange their updates: each knows the samples that it has seen
-    itself.
+    Its buffers are part of a checkpoint. Processes do not exchange updates: each knows the samples it has seen itself.
 
     Args:
         reader: name of the distiller, for errors.

@@ -2,7 +2,17 @@
 # are weighted. Settings are compared on validation frames, which no table of results is made of.
 _base_ = "../../_base_/points/simulated.py"
 title = "PointDistiller's guards and weights, on validation frames"
-run = ["teacher", "plain", "point_distiller", "no_affine", "reconstruction", "unguarded", "equal_weights"]
+run = [
+    "teacher",
+    "plain",
+    "point_distiller",
+    "no_affine",
+    "reconstruction",
+    "unguarded",
+    "rank_weights",
+    "equal_weights",
+    "half_of_them",
+]
 data = dict(splits=dict(test="val"))
 stages = dict(
     point_distiller=dict(title="guard: fixed projection (default)"),
@@ -33,5 +43,19 @@ stages = dict(
         role="distilled",
         method="PointDistiller",
         distillers=dict(kd=dict(reweight=None)),
+    ),
+    rank_weights=dict(
+        like="point_distiller",
+        title="weights by rank",
+        role="distilled",
+        method="PointDistiller",
+        distillers=dict(kd=dict(reweight="rank")),
+    ),
+    half_of_them=dict(
+        like="point_distiller",
+        title="weights by rank, half of the pillars",
+        role="distilled",
+        method="PointDistiller",
+        distillers=dict(kd=dict(reweight="rank", n=0.5)),
     ),
 )
