@@ -58,7 +58,7 @@ def show(result: dict, options: argparse.Namespace, sizes: dict[str, str]) -> No
     text = f"{heading}\n\n{table([Row(**row) for row in result['rows']])}"
     print(text)
     if options.markdown:
-        from structkd.engine.files import atomic_write_text
+        from structkd.files import atomic_write_text
         from structkd.visualization.tables import replace_section
 
         page = options.markdown.read_text(encoding="utf-8")

@@ -14,8 +14,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from structkd.engine.files import atomic_write_bytes, atomic_write_text
 from structkd.errors import DataError, StructkdError
+from structkd.files import atomic_write_bytes, atomic_write_text
 from structkd.visualization.report import render_report
 from structkd.visualization.run import Run, only_stages, read_runs
 from structkd.visualization.tables import markdown_overview, markdown_table, replace_section

@@ -12,8 +12,8 @@ from collections.abc import Sequence
 
 from structkd.engine import load_config, test_student
 from structkd.engine.config import Options
-from structkd.engine.files import atomic_write_json
 from structkd.errors import StructkdError
+from structkd.files import atomic_write_json
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -52,6 +52,9 @@ class TokenAdapter(Adapter):
     mask of another shape.
     """
 
+    #: What of a batch the model is called with.
+    inputs = ("images",)
+
     def __init__(
         self,
         maps: Mapping[str, str] | None = None,

@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from structkd.engine.files import atomic_write_bytes, atomic_write_json
 from structkd.errors import CheckpointError, reason
+from structkd.files import atomic_write_bytes, atomic_write_json
 from structkd.structure import Structure
 
 FORMAT = "structkd-cache-1"

@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from structkd.engine.files import atomic_torch_save
 from structkd.errors import CheckpointError, nearest, reason
+from structkd.files import atomic_torch_save
 
 
 def plain(value: Any) -> Any:

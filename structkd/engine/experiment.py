@@ -13,13 +13,13 @@ from mmengine.dist import is_main_process
 
 from structkd.engine.config import plain_config, resolve_root
 from structkd.engine.data import DATA, DataModule
-from structkd.engine.files import atomic_write_json
 from structkd.engine.launch import join_processes
 from structkd.engine.registry import build
 from structkd.engine.rehearsal import Rehearsal
 from structkd.engine.results import collect
 from structkd.engine.stages import StageRun, Switches
 from structkd.errors import CheckpointError, ConfigError, located, reason
+from structkd.files import atomic_write_json
 
 logger = logging.getLogger("structkd")
 

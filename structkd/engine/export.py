@@ -20,9 +20,9 @@ from torch import Tensor, nn
 from structkd import __version__
 from structkd.backends import version
 from structkd.engine.exporters import FORMATS, Inputs, Outputs, Run, first_elements, free_sizes, named_outputs
-from structkd.engine.files import atomic_write_json
 from structkd.errors import ConfigError, DataError, nearest
 from structkd.evaluation.efficiency import count_parameters
+from structkd.files import atomic_write_json
 
 #: Elements of the example that the exporters run on.
 EXAMPLE_ELEMENTS = 256

@@ -16,8 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.export import Dim
 
-from structkd.engine.files import atomic_torch_save, atomic_write_bytes
 from structkd.errors import ConfigError
+from structkd.files import atomic_torch_save, atomic_write_bytes
 from structkd.ops.sparse_features import take_rows
 
 Inputs = tuple[Tensor, ...]

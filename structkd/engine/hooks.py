@@ -18,8 +18,8 @@ from mmengine.model import is_model_wrapper
 from torch import nn
 
 from structkd.engine.checkpoint import random_state, restore_random_state
-from structkd.engine.files import atomic_write_text
 from structkd.errors import ConfigError, TrainingError, nearest
+from structkd.files import atomic_write_text
 
 __all__ = ["HistoryHook", "ProgressHook", "ResumeHook", "SelectionHook", "TaskHook"]
 

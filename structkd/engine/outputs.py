@@ -9,9 +9,9 @@ import torch
 
 from structkd.engine.cache import TeacherCache
 from structkd.engine.data import DataModule
-from structkd.engine.files import atomic_write_json
 from structkd.engine.task import DistillTask
 from structkd.evaluation.codes import analyze_codes
+from structkd.files import atomic_write_json
 from structkd.structure import Structure
 from structkd.visualization import plot_codes
 

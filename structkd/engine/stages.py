@@ -23,7 +23,6 @@ from structkd.engine.cache import TeacherCache
 from structkd.engine.checkpoint import save
 from structkd.engine.config import plain_config
 from structkd.engine.data import DataModule
-from structkd.engine.files import atomic_write_json
 from structkd.engine.hooks import HistoryHook, ProgressHook, ResumeHook, SelectionHook, TaskHook, bare
 from structkd.engine.one_cycle import with_cycles
 from structkd.engine.outputs import store_outputs
@@ -35,6 +34,7 @@ from structkd.engine.task import Comparison, DistillTask
 from structkd.engine.teachers import LiveTeacher, Teacher
 from structkd.errors import CheckpointError, located, reason
 from structkd.evaluation.efficiency import count_parameters
+from structkd.files import atomic_write_json
 from structkd.structure import Structure
 
 logger = logging.getLogger("structkd")

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from structkd.errors import DataError
-from structkd.ops.precision import accumulator
+from structkd.ops.precision import accumulator, inner_products
 
 
 def instance_edges(f: Tensor) -> Tensor:
@@ -20,7 +20,7 @@ def instance_edges(f: Tensor) -> Tensor:
     # About their middle, where least of the squares cancels.
     rows = rows - rows.mean(0) if rows.size(0) else rows
     square = rows.square().sum(1)
-    return _over_largest((square[:, None] + square - 2 * rows @ rows.t()).clamp(min=0))
+    return _over_largest((square[:, None] + square - 2 * inner_products(rows, rows)).clamp(min=0))
 
 
 def instance_transform(before: Tensor, after: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ from torch.utils.checkpoint import checkpoint
 
 from structkd.errors import DataError
 from structkd.ops.edge_distance import edge_square_distance
-from structkd.ops.precision import accumulator
+from structkd.ops.precision import accumulator, inner_products
 
 #: Numbers in each working array of the angles: on the CPU 2 MB, which stay in the caches (with 16 times more they take
 #: twice the time); on a GPU, large enough to fill it. With more, vertices are visited in blocks, twice each.
@@ -84,8 +84,7 @@ def _products(x: Tensor) -> Tensor:
     x = x.double()
     if x.size(0):
         x = x - x.mean(0)
-    with torch.autocast(x.device.type, enabled=False):
-        return x @ x.t()
+    return inner_products(x, x)
 
 
 def _cosines(products: Tensor, start: int, stop: int) -> Tensor:

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from structkd.errors import ConfigError, DataError
-from structkd.ops.precision import accumulator
+from structkd.ops.precision import accumulator, inner_products
 
 
 def similarity_preserving(f_s: Tensor, f_t: Tensor) -> Tensor:
@@ -123,12 +123,12 @@ def _mean_square(a: Tensor, b: Tensor) -> Tensor:
 
 def _similarity(f: Tensor) -> Tensor:
     rows = f.flatten(1).to(accumulator(f))
-    return F.normalize(rows @ rows.t(), dim=1)
+    return F.normalize(inner_products(rows, rows), dim=1)
 
 
 def _cosines(f: Tensor) -> Tensor:
     rows = F.normalize(f.flatten(1).to(accumulator(f)), dim=1)
-    return rows @ rows.t()
+    return inner_products(rows, rows)
 
 
 def _neighbour_chances(f: Tensor) -> Tensor:

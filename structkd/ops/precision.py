@@ -19,3 +19,12 @@ def accumulator(*tensors: Tensor) -> torch.dtype:
     if not dtype.is_floating_point:
         raise DataError(f"Got a tensor of {dtype}; expected floating point values.")
     return torch.float32 if dtype in (torch.float16, torch.bfloat16) else dtype
+
+
+def inner_products(a: Tensor, b: Tensor) -> Tensor:
+    """Products of all rows, [N, C] and [M, C] -> [N, M], in the dtype they come in, under autocast too.
+
+    For similarities: what a loss reads out of them (differences, logarithms) is smaller than bfloat16's rounding.
+    """
+    with torch.autocast(a.device.type, enabled=False):
+        return a @ b.t()

@@ -18,7 +18,7 @@ def test_from_nothing_to_a_report(tmp_path, open3d):
     results = run_experiment(load_config(CONFIG, options), tmp_path / "work", [0], Switches())
     for stage in ("teacher", "plain", "point_distiller"):
         lines = (tmp_path / "work" / "seed_0" / stage / "scalars.jsonl").read_text().splitlines()
-        losses = [json.loads(line)["train/loss/box"] for line in lines]
+        losses = [json.loads(line)["train/loss/cls"] for line in lines]
         assert losses[-1] < losses[0], stage
     metrics = results["stages"]["teacher"]["metrics"]
     assert metrics["detail/Car_BEV_AP11_moderate_loose"]["mean"] > 0

@@ -126,9 +126,10 @@ def test_the_angles_of_a_batch_of_256_images_are_never_held_at_once():
 
 
 def test_angles_of_elements_close_together_far_from_the_origin():
-    """In float32, where the products of such elements have no digits left for their differences."""
+    """Where the products of such elements have few digits left for their differences."""
     near = torch.randn(6, 4, dtype=torch.float64)
     x, other = (near * 4e-3 + 10000).float(), torch.randn(6, 3)
+    assert torch.allclose(angle_loss(near * 1e-3 + 10000, other), angles_by_loops(near, other.double()), rtol=1e-6)
     exact = angles_by_loops(x.double(), other.double())
     assert angle_loss(x, other).item() == pytest.approx(exact.item(), rel=1e-6)
     assert distance_loss(x, other).item() == pytest.approx(distances_by_loops(x.double(), other.double()).item(), 1e-4)
@@ -139,8 +140,8 @@ def test_elements_that_coincide_on_one_side_have_no_angle_there():
     x[3] = x[1]
     exact = angles_by_loops(x, other)
     assert torch.allclose(angle_loss(x, other), exact, rtol=1e-10)
-    x[3] *= 1 + 1e-10  # what rounding leaves of a difference has no direction
+    x[3] *= 1 + 3e-8  # what rounding leaves of a difference has no direction
     x.requires_grad_()
     loss = angle_loss(x, other)
     loss.backward()
-    assert torch.allclose(loss, exact, rtol=1e-8) and x.grad.abs().max() < 10
+    assert torch.allclose(loss, exact, rtol=1e-6) and x.grad.abs().max() < 10

@@ -76,7 +76,7 @@ def test_a_second_run_changes_nothing(command, root):
 def test_an_interrupted_run_is_taken_up(command, root, monkeypatch):
     from structkd.datasets.points import prepare
 
-    real, written = prepare.write_whole, []
+    real, written = prepare.atomic_write_bytes, []
 
     def breaks(path, *rest, **more):
         if len(written) == 7:
@@ -84,11 +84,11 @@ def test_an_interrupted_run_is_taken_up(command, root, monkeypatch):
         written.append(path)
         return real(path, *rest, **more)
 
-    monkeypatch.setattr(prepare, "write_whole", breaks)
+    monkeypatch.setattr(prepare, "atomic_write_bytes", breaks)
     stopped = command("create_data", "kitti", root)
     assert stopped.code == 130 and "goes on" in stopped.err
     assert not (root / "kitti_dbinfos_train.pkl").exists()
-    monkeypatch.setattr(prepare, "write_whole", real)
+    monkeypatch.setattr(prepare, "atomic_write_bytes", real)
     assert command("create_data", "kitti", root).code == 0
     taken_up = tree(root)
     for path in [*written, root / "kitti_dbinfos_train.pkl"]:

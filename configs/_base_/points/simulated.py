@@ -1,5 +1,5 @@
-# Simulated street scenes in KITTI's layout, made on the spot: 1,000 frames to train on, 100 to choose settings by, 250 to
-# test. PointPillars on the 46 m ahead, with pillars of 0.32 m: a teacher, and a student with a 16th of its weights.
+# Simulated street scenes in KITTI's layout, made on the spot: 1,000 frames to train on, 100 to choose settings by, 250
+# to test. PointPillars on the 46 m ahead, with pillars of 0.32 m: a teacher, and a student with a 16th of its weights.
 # Every method's stage for these data; a method's own config chooses stages with `run`.
 _range = [0, -23.04, -3, 46.08, 23.04, 1]
 
@@ -8,8 +8,8 @@ data = dict(
     dataset=dict(type="simulated_frames", num_train=1000, num_val=100, num_test=250, seed=0, point_range=_range),
     classes=["Car", "Pedestrian", "Cyclist"],
     splits=dict(train="train", test="test"),
-    # Lighter than KITTI's: frames are there for the asking, and a small network that trains for minutes learns twice as much
-    # from them as from GT sampling and turns by 45 degrees (on validation frames).
+    # Lighter than KITTI's: frames are there for the asking, and a small network that trains for minutes learns twice as
+    # much from them as from GT sampling and turns by 45 degrees (on validation frames).
     augment=[
         dict(type="RandomFlip"),
         dict(type="GlobalRotation", low=-0.15, high=0.15),
@@ -44,8 +44,8 @@ _pillars = dict(student_channels=16, teacher_channels=64)
 _neck = dict(student_channels=48, teacher_channels=192, field="neck")
 
 # The teacher trains longer than the students, which all train equally long from the same initialisation. One rule sets
-# the weights of all methods: the weighted loss is about 1 when training starts (the detection loss is about 3 then), which
-# is where the weights published for detectors bring PointDistiller's, SparseKD's and itKD's.
+# the weights of all methods: the weighted loss is about 1 when training starts (the detection loss is about 3 then),
+# which is where the weights published for detectors bring PointDistiller's, SparseKD's and itKD's.
 stages = dict(
     teacher=dict(
         title="PointPillars",

@@ -1,5 +1,5 @@
-# What keeps the two edge layers from agreeing on nothing: the guards of PointDistiller side by side, and how its centres
-# are weighted. Settings are compared on validation frames, which no table of results is made of.
+# What keeps the two edge layers from agreeing on nothing: the guards of PointDistiller side by side, and how its
+# centres are weighted. Settings are compared on validation frames, which no table of results is made of.
 _base_ = "../../_base_/points/simulated.py"
 title = "PointDistiller's guards and weights, on validation frames"
 run = [

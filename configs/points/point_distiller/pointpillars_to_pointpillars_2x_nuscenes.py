@@ -1,5 +1,5 @@
-# As published for nuScenes, the cells of the neck's map are compared; there the neck is an FPN and its first level has 256
-# channels (182 for the student), here all three levels are joined.
+# As published for nuScenes, the cells of the neck's map are compared; there the neck is an FPN and its first level has
+# 256 channels (182 for the student), here all three levels are joined.
 _base_ = "../../_base_/points/pointpillars_nuscenes.py"
 title = "PointDistiller on nuScenes: PointPillars with a centre head, 2 times smaller"
 run = ["teacher", "plain_2x", "point_distiller"]

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from structkd.datasets.atomic import progress
+from structkd.datasets.progress import progress
 from structkd.errors import DataError
 
 #: Images of one size [B, 3, H, W], or one by one [3, H, W] where sizes may differ.

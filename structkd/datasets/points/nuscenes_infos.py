@@ -9,11 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from structkd.datasets.atomic import progress, write_whole
 from structkd.datasets.points.infos import read_infos
 from structkd.datasets.points.nuscenes_tables import DETECTED, NuScenesTables, Row
 from structkd.datasets.points.poses import boxes_from_global, invert
+from structkd.datasets.progress import progress
 from structkd.errors import ConfigError, DataError
+from structkd.files import atomic_write_bytes
 
 #: Numbers of the classes, as mmdet3d has them; what is not detected is left out.
 CATEGORIES = {
@@ -66,7 +67,7 @@ def write_nuscenes_infos(
                 with tables.reading(f"sample {token}"):
                     data_list.append(nuscenes_info(tables, token, number))
             metainfo = dict(categories=CATEGORIES, dataset="nuscenes", version=version, info_version="1.1")
-            write_whole(path, pickle.dumps({"metainfo": metainfo, "data_list": data_list}, 4), durable=True)
+            atomic_write_bytes(path, pickle.dumps({"metainfo": metainfo, "data_list": data_list}, 4))
     return list(paths.values())
 
 

@@ -15,10 +15,10 @@ from typing import Any
 
 import numpy as np
 
-from structkd.datasets.atomic import write_whole
 from structkd.datasets.points.json_boxes import JsonBoxes, positive, turns
 from structkd.errors import DataError, reason
 from structkd.evaluation.nuscenes import ATTRIBUTES, CLASSES, NuScenesBoxes
+from structkd.files import atomic_write_text
 
 
 def read_nuscenes_results(path: str | Path) -> NuScenesBoxes:
@@ -83,7 +83,7 @@ def write_nuscenes_boxes(path: str | Path, boxes: NuScenesBoxes, meta: Mapping[s
             entry = dict(translation=rack[:3], size=rack[3:6], rotation=rack[6:])
             racks.setdefault(boxes.samples[sample], []).append(entry)
         content["bicycle_racks"] = racks
-    return write_whole(path, json.dumps(content))
+    return atomic_write_text(path, json.dumps(content), durable=False)
 
 
 def _content(path: str | Path) -> dict[str, Any]:

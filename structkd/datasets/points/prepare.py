@@ -12,14 +12,15 @@ from typing import Any
 
 import numpy as np
 
-from structkd.datasets.atomic import progress, write_whole
 from structkd.datasets.points.boxes import boxes_to_lidar
 from structkd.datasets.points.crops import in_camera_view
 from structkd.datasets.points.gt_database import cut_out
 from structkd.datasets.points.kitti import REDUCED, KittiFrames, lidar_boxes
 from structkd.datasets.points.kitti_files import read_points
 from structkd.datasets.points.kitti_infos import CATEGORIES, KittiInfo, difficulty, kitti_info
+from structkd.datasets.progress import progress
 from structkd.evaluation.kitti.objects import KittiObjects
+from structkd.files import atomic_write_bytes
 
 #: Types of the objects that a database holds; training takes those it asks for.
 KINDS = tuple(CATEGORIES)
@@ -43,7 +44,7 @@ def write_reduced(root: str | Path, split: str, show_progress: bool = True) -> i
     for i in progress(missing, len(missing), f"{split}: reduced scans", show_progress):
         points = read_points(frames.folder / "velodyne" / f"{frames.frame_ids[i]}.bin")
         seen = points[in_camera_view(points, frames.calibration(i), frames.image_size(i))]
-        write_whole(folder / f"{frames.frame_ids[i]}.bin", seen.astype("<f4").tobytes())
+        atomic_write_bytes(folder / f"{frames.frame_ids[i]}.bin", seen.astype("<f4").tobytes(), durable=False)
     return len(missing)
 
 
@@ -63,7 +64,7 @@ def write_infos(root: str | Path, split: str, show_progress: bool = True) -> Pat
             num_points[real] = [len(part) for part in cut_out(frames[i].points, boxes)]
         info = KittiInfo(frames.frame_ids[i], objects, calibration, frames.image_size(i))
         data_list.append(kitti_info(info, num_points))
-    return write_whole(path, pickle.dumps({"metainfo": METAINFO, "data_list": data_list}, 4), durable=True)
+    return atomic_write_bytes(path, pickle.dumps({"metainfo": METAINFO, "data_list": data_list}, 4))
 
 
 def write_gt_database(root: str | Path, split: str = "train", show_progress: bool = True) -> Path:
@@ -77,7 +78,7 @@ def write_gt_database(root: str | Path, split: str = "train", show_progress: boo
     for i in progress(range(len(frames)), len(frames), f"{split}: objects", show_progress):
         for name, info in _objects_of(root, frames, i):
             infos[name].append(info)
-    return write_whole(path, pickle.dumps(infos, 4), durable=True)
+    return atomic_write_bytes(path, pickle.dumps(infos, 4))
 
 
 def _objects_of(root: Path, frames: KittiFrames, i: int) -> list[tuple[str, dict[str, Any]]]:
@@ -89,7 +90,7 @@ def _objects_of(root: Path, frames: KittiFrames, i: int) -> list[tuple[str, dict
     paths = [f"kitti_gt_database/{number}_{name}_{row}.bin" for row, name in enumerate(names)]
     if not all((root / path).is_file() for path in paths):
         for path, points in zip(paths, cut_out(frames[i].points, boxes)):
-            write_whole(root / path, points.astype("<f4").tobytes())
+            atomic_write_bytes(root / path, points.astype("<f4").tobytes(), durable=False)
     level = difficulty(objects)
     return [
         (

@@ -14,6 +14,7 @@ from structkd.distillers.features.samples import paired_samples
 from structkd.distillers.memory_bank import MemoryBank
 from structkd.distillers.rows import distilled_pair
 from structkd.losses.contrastive import noise_contrastive
+from structkd.ops.precision import inner_products
 from structkd.structure import Structure
 
 
@@ -85,7 +86,7 @@ class CRD(Distiller):
         e_s, e_t = self.embed_student(f_s), self.embed_teacher(f_t)
         rows, counts = self.memory.draw(n_id, y)
         scores = [
-            ((e * bank[n_id]).sum(1) / self.tau, e @ bank[rows].t() / self.tau)
+            ((e * bank[n_id]).sum(1) / self.tau, inner_products(e, bank[rows]) / self.tau)
             for e, bank in ((e_s, self.memory.teacher.to(e_s)), (e_t, self.memory.student.to(e_t)))
         ]
         log_z = self._partition(scores, counts)

@@ -16,6 +16,7 @@ from structkd.errors import ConfigError
 from structkd.losses.contrastive import sampled_info_nce
 from structkd.ops.csr import csr_of
 from structkd.ops.knn import knn
+from structkd.ops.precision import inner_products
 from structkd.ops.spmm import spmm
 from structkd.structure import Structure
 
@@ -96,8 +97,8 @@ class HKD(Distiller):
         ):
             own, drawn = bank[n_id], bank[rows]
             smooth = F.normalize(torch.lerp(other.detach(), own, self.smoothing), dim=1)
-            individual = individual + sampled_info_nce((e * own).sum(1), e @ drawn.t(), self.tau, counts)
-            relational = relational + sampled_info_nce((g * smooth).sum(1), g @ drawn.t(), self.tau, counts)
+            individual = individual + sampled_info_nce((e * own).sum(1), inner_products(e, drawn), self.tau, counts)
+            relational = relational + sampled_info_nce((g * smooth).sum(1), inner_products(g, drawn), self.tau, counts)
         if self.training:
             self.memory.update(n_id, e_s, e_t, y)
         return {"individual": individual, "relational": relational}

@@ -37,8 +37,9 @@ class SRRL(Distiller):
     `classifier_bias` [K]: the parameters of its last linear layer, which an adapter hands out beside the features.
     Returns `feature` and `regression`, zero when h_s is the teacher's map.
 
-    Differences: squared error of the scores, as in the authors' code (the paper's text was not read). Vectors [B, C] go through the same layers as the map's cells would, which is another function than the mean of
-    those (ReLU does not commute with it).
+    Differences: squared error of the scores, as in the authors' code (the paper's text was not read). Vectors [B, C] go
+    through the same layers as the map's cells would, which is another function than the mean of those (ReLU does not
+    commute with it).
     """
 
     reads_teacher = frozenset({"logits", "classifier_weight"})

@@ -144,6 +144,19 @@ def test_half_precision(name):
     assert torch.allclose(value.double(), total(build(name), *wide), rtol=0.1)
 
 
+@pytest.mark.parametrize("name", ["CC", "CRD", "HKD", "IRG", "PKT", "RKD", "SimilarityPreserving"])
+def test_similarities_keep_their_digits_under_autocast(name):
+    student, teacher = sides()
+    narrow = [Structure(**s.to_dict() | {"embedding": s.embedding.float()}) for s in (student, teacher)]
+    distiller = build(name).float()
+    expected = total(distiller, *narrow)
+    with torch.autocast("cpu", torch.bfloat16):
+        value = total(distiller, *narrow)
+    # What is learned (the embeddings of CRD and HKD) runs in bfloat16; similarities do not.
+    assert torch.allclose(value, expected, rtol=0.05 if name in ("CRD", "HKD") else 1e-6)
+    assert value.dtype == torch.float32 or name == "IRG"
+
+
 @of_samples
 def test_other_samples_are_refused(name):
     student, teacher = sides()

@@ -10,10 +10,11 @@ from pathlib import Path
 
 import numpy as np
 
-from structkd.datasets.atomic import progress, write_whole
 from structkd.datasets.points.kitti_files import format_objects
 from structkd.datasets.points.simulator.simulate import CALIBRATION, COUNTS, Simulation
+from structkd.datasets.progress import progress
 from structkd.errors import ConfigError, DataError
+from structkd.files import atomic_write_bytes, atomic_write_text
 
 #: Raised whenever the same parameters give other frames than before.
 VERSION = 1
@@ -72,8 +73,10 @@ def simulated_kitti(
         pass
     for split, one in numbers.items():
         if one:
-            write_whole(folder / "ImageSets" / f"{split}.txt", "".join(f"{number:06d}\n" for number in one))
-    write_whole(folder / MANIFEST, json.dumps(parameters, indent=2) + "\n", durable=True)
+            atomic_write_text(
+                folder / "ImageSets" / f"{split}.txt", "".join(f"{number:06d}\n" for number in one), durable=False
+            )
+    atomic_write_text(folder / MANIFEST, json.dumps(parameters, indent=2) + "\n")
     return folder
 
 
@@ -109,10 +112,12 @@ class _Make:
     def __call__(self, number: int) -> None:
         points, objects = self.simulation.frame(number)
         name = f"{number:06d}"
-        write_whole(self.folder / "training" / "velodyne" / f"{name}.bin", points.astype("<f4").tobytes())
-        write_whole(self.folder / "training" / "calib" / f"{name}.txt", calibration_text())
+        atomic_write_bytes(
+            self.folder / "training" / "velodyne" / f"{name}.bin", points.astype("<f4").tobytes(), durable=False
+        )
+        atomic_write_text(self.folder / "training" / "calib" / f"{name}.txt", calibration_text(), durable=False)
         # The label comes last: where it is, the frame is there.
-        write_whole(_label_path(self.folder, number), format_objects(objects))
+        atomic_write_text(_label_path(self.folder, number), format_objects(objects), durable=False)
 
 
 def _make(make: _Make, numbers: list[int], num_workers: int) -> Iterator[None]:

@@ -1,6 +1,8 @@
 """Files that are either whole or as they were before: every write goes to a neighbour and is then renamed.
 
-A process that is killed while it writes leaves the old file untouched (and the unfinished neighbour behind).
+A process that is killed while it writes leaves the old file untouched (and the unfinished neighbour behind). What is
+`durable` is on the disk before it gets its name, so that a power cut cannot leave an empty file either; without it
+thousands of small files are written many times faster.
 """
 
 from __future__ import annotations
@@ -17,11 +19,10 @@ import torch
 
 
 @contextmanager
-def atomic_open(path: str | Path) -> Iterator[IO[bytes]]:
+def atomic_open(path: str | Path, durable: bool = True) -> Iterator[IO[bytes]]:
     """A binary file to write, which takes the name `path` only when the block ends without an error.
 
-    Missing parent folders are made. The content is on the disk before the rename, so a power cut cannot
-    leave an empty file under the final name either.
+    Missing parent folders are made.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -30,24 +31,25 @@ def atomic_open(path: str | Path) -> Iterator[IO[bytes]]:
     try:
         with open(unfinished, "wb") as file:
             yield file
-            file.flush()
-            os.fsync(file.fileno())
+            if durable:
+                file.flush()
+                os.fsync(file.fileno())
         os.replace(unfinished, path)
     except BaseException:
         unfinished.unlink(missing_ok=True)
         raise
 
 
-def atomic_write_bytes(path: str | Path, content: bytes | bytearray | memoryview) -> Path:
+def atomic_write_bytes(path: str | Path, content: bytes | bytearray | memoryview, durable: bool = True) -> Path:
     """Write `content` to `path`; returns the path."""
-    with atomic_open(path) as file:
+    with atomic_open(path, durable) as file:
         file.write(content)
     return Path(path)
 
 
-def atomic_write_text(path: str | Path, text: str) -> Path:
+def atomic_write_text(path: str | Path, text: str, durable: bool = True) -> Path:
     """Write `text` in UTF-8 to `path`; returns the path."""
-    return atomic_write_bytes(path, text.encode("utf-8"))
+    return atomic_write_bytes(path, text.encode("utf-8"), durable)
 
 
 def atomic_write_json(path: str | Path, value: Any) -> Path:

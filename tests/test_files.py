@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from structkd.engine.files import (
+from structkd.files import (
     atomic_open,
     atomic_torch_save,
     atomic_write_bytes,
@@ -58,7 +58,7 @@ def test_a_kill_leaves_the_old_file(tmp_path):
     path = atomic_write_text(tmp_path / "f", "old")
     code = (
         "import os, signal, sys\n"
-        "from structkd.engine.files import atomic_open\n"
+        "from structkd.files import atomic_open\n"
         "with atomic_open(sys.argv[1]) as file:\n"
         "    file.write(b'half'); file.flush()\n"
         "    os.kill(os.getpid(), signal.SIGKILL)\n"
