@@ -53,3 +53,4 @@ for experiment in pointpillars_kitti_sample second_kitti_sample; do
     "$python" tools/report.py "configs/points/overfit/results/$experiment.json" --markdown configs/points/overfit/README.md \
         --section "$experiment"
 done
+"$python" tools/report.py configs/images/compare/results/digits.json --markdown configs/images/compare/README.md --section digits

@@ -50,8 +50,9 @@ def load_openmmlab(
         ConfigError: a model that mmdet3d has no counterpart of.
 
     Differences: PointRCNN's config has the classes Pedestrian, Cyclist, Car since mmdet3d 1.1, but still the mean sizes
-    of Car, Pedestrian, Cyclist, the order of before, in which the published checkpoint was trained. A checkpoint of
-    the newer config has learnt with the sizes of other classes, and so needs a model with those as `mean_sizes`.
+    of Car, Pedestrian, Cyclist, which was the order of its classes when the checkpoint in the model zoo was published.
+    A checkpoint of the newer config has learnt with the sizes of other classes and needs a model with those as
+    `mean_sizes`.
     """
     given = _read(checkpoint) if isinstance(checkpoint, (str, os.PathLike)) else checkpoint
     state = given.get("state_dict", given)
@@ -165,7 +166,7 @@ def _check_mean_sizes(model: PointRCNN, checkpoint: Mapping[str, Any], order: Se
     sizes = ast.literal_eval(found[1])
     theirs = {name: tuple(sizes[i]) for name, i in zip(model.classes, order) if i < len(sizes)}
     ours = model.point_head.mean_sizes.tolist()
-    if len(theirs) < len(ours) or not torch.allclose(torch.tensor(list(theirs.values())), torch.tensor(ours)):
+    if len(theirs) < len(ours) or not torch.allclose(torch.tensor(list(theirs.values())).float(), torch.tensor(ours)):
         raise DataError(
             f"The config in the checkpoint has other mean sizes than the model: build it with mean_sizes={theirs}, "
             "or leave the config's text out of the checkpoint if it was trained otherwise."

@@ -1,0 +1,2 @@
+_base_ = "../../_base_/images/digits.py"
+title = "A convolutional network teaches a transformer: handwritten digits"
