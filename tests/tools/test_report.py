@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from structkd.engine import files
+from structkd import files
 
 STAGE = {
     "title": "MLP", "role": "plain", "model": "MLP", "method": None, "teacher": None, "parameters": 10,

@@ -14,8 +14,8 @@ _student = dict(type="ViT", preset="mini", width=32, depth=3, heads=4, patch_siz
 _taught = dict(teacher=dict(stage="teacher"))
 _channels = dict(student_channels=32, teacher_channels=64)
 
-# Every student is trained equally long from the same initialisation, by labels and by soft labels (KD); relation methods
-# are added to these two, since TRG contains them.
+# Every student is trained equally long from the same initialisation, by labels and by soft labels (KD); relation
+# methods are added to these two, since TRG contains them.
 stages = dict(
     teacher=dict(
         title="ConvNet",
