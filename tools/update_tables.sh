@@ -42,6 +42,10 @@ done
 "$python" tools/report.py "${overview[@]}" --stages teacher plain glnn ffg2m --markdown README.md --section overview
 "$python" tools/benchmark.py graphs --load tools/benchmarks/results/graphs_arxiv_cpu.json --markdown README.md \
     --section benchmark
+for suite in points tokens; do
+    "$python" tools/benchmark.py "$suite" --load "tools/benchmarks/results/${suite}_cpu.json" --markdown README.md \
+        --section "benchmark_$suite"
+done
 own() {  # FOLDER CONFIG SECTION: the table of a method that keeps its results in its own folder
     "$python" tools/report.py "configs/graphs/$1/results/$2.json" --markdown "configs/graphs/$1/README.md" --section "$3"
 }
