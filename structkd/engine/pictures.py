@@ -24,6 +24,10 @@ from structkd.visualization.frames import plot_frame
 from structkd.visualization.scene_boxes import SceneBoxes
 
 
+#: Options of a PointDistiller that mean the same in its mode "reference".
+PUBLISHED_OPTIONS = ("student_channels", "teacher_channels", "out_channels", "importance", "k", "pool")
+
+
 @torch.no_grad()
 def draw_detections(
     config: Config,
@@ -110,10 +114,12 @@ def _weights(
         if voxelizer is None or "importance" not in adapter.provides:
             return None
         structure = adapter(model, scenes)
-        options = {k: v for k, v in distiller.items() if k not in ("type", "weight", "teacher", "mode")}
+        options = {k: v for k, v in distiller.items() if k not in ("type", "weight", "teacher")}
+        # The published code knows none of the other options.
+        known = {k: v for k, v in options.items() if k in PUBLISHED_OPTIONS}
         by_title = {
-            "PointDistiller": _element_weights(PointDistiller(**options), structure),
-            "as published": _element_weights(PointDistiller(**options, mode="reference"), structure),
+            settings.get("title", name): _element_weights(PointDistiller(**options), structure),
+            "as published": _element_weights(PointDistiller(**known, mode="reference"), structure),
         }
         return structure.pos.numpy(), by_title, voxelizer.voxel_size[:2]
     return None

@@ -115,6 +115,8 @@ def test_a_detector_is_distilled_saved_bare_exported_and_tested(tiny_kitti, tmp_
                     teacher_channels=16,
                     out_channels=8,
                     n=50,
+                    reweight="rank",
+                    guard="no_affine",
                     k=8,
                     weight=1.0,
                 )
