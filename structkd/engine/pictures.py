@@ -23,7 +23,6 @@ from structkd.visualization.cells import plot_cells
 from structkd.visualization.frames import plot_frame
 from structkd.visualization.scene_boxes import SceneBoxes
 
-
 #: Options of a PointDistiller that mean the same in its mode "reference".
 PUBLISHED_OPTIONS = ("student_channels", "teacher_channels", "out_channels", "importance", "k", "pool")
 
