@@ -167,6 +167,8 @@ class Op:
     def __init__(self, name: str, backends: Sequence[Backend]) -> None:
         self.name = name
         self.backends = list(backends)
+        #: Takes the place of a call while torch.compile or torch.export traces: see `structkd.ops.traced`.
+        self.traced: Callable[..., Any] | None = None
         OPS[name] = self
 
     @property
@@ -208,6 +210,8 @@ class Op:
         raise DataError(f"No backend of op {self.name} can run on these inputs. {'. '.join(refusals)}.")
 
     def __call__(self, *args: Any, backend: str | None = None, **kwargs: Any) -> Any:
+        if self.traced is not None and torch.compiler.is_compiling():
+            return self.traced(*args, backend=backend, **kwargs)
         return self.select(*args, backend=backend, **kwargs).run(*args, **kwargs)
 
     def __repr__(self) -> str:

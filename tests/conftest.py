@@ -13,6 +13,10 @@ import torch
 
 # Sums come out the same on every machine, and parallel test processes do not fight over the cores.
 torch.set_num_threads(1)
+# Triton asks once, when it is first imported. Where there is no GPU its kernels run under its interpreter, but only for
+# tests that say so: see structkd.ops.triton.launch.interpreted.
+if not torch.cuda.is_available():
+    os.environ.setdefault("TRITON_INTERPRET", "1")
 
 
 @pytest.fixture(autouse=True)

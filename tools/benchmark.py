@@ -4,6 +4,7 @@ python tools/benchmark.py graphs
 python tools/benchmark.py graphs --size products --json products.json
 python tools/benchmark.py graphs --only "high-frequency loss" --repeats 9
 python tools/benchmark.py graphs --load products.json --markdown README.md --section benchmark
+python tools/benchmark.py kernels --size gpu --json tools/benchmarks/results/kernels_gpu.json
 
 Times are medians; baseline and candidate take turns, so that both see the machine in the same state. Extra memory is
 the rise of a process's peak resident memory in its first call, measured in a fresh process for each side.
@@ -12,16 +13,18 @@ the rise of a process's peak resident memory in its first call, measured in a fr
 from __future__ import annotations
 
 import argparse
+import datetime
 import importlib
 import json
 import os
 import platform
+import subprocess
 import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
-SUITES = ("graphs", "points", "tokens")
+SUITES = ("graphs", "points", "tokens", "modules", "kernels")
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -51,9 +54,10 @@ def show(result: dict, options: argparse.Namespace, sizes: dict[str, str]) -> No
     from benchmarks.harness import Row, table
 
     where = result["machine"]
+    gpu = f"{where['gpu']['name']}, driver {where['gpu']['driver']}; " if where.get("gpu") else ""
     heading = (
         f"{result['suite']}, {result['size']}: {sizes[result['size']]}\n"
-        f"{where['processor']}, {where['threads']} threads, torch {where['versions']['torch']}"
+        f"{gpu}{where['processor']}, {where['threads']} threads, torch {where['versions']['torch']}"
     )
     text = f"{heading}\n\n{table([Row(**row) for row in result['rows']])}"
     print(text)
@@ -73,8 +77,10 @@ def machine(threads: int) -> dict:
     import structkd
     from structkd.backends import devices, version
 
-    packages = ("torch", "torch-geometric", "scipy", "numpy")
+    packages = ("torch", "torch-geometric", "scipy", "numpy", "triton", "torch-scatter", "pyg-lib")
     return {
+        "date": datetime.date.today().isoformat(),
+        "gpu": graphics(),
         "device": devices()[0],
         "processor": processor(),
         "cores": os.cpu_count(),
@@ -84,6 +90,20 @@ def machine(threads: int) -> dict:
         "versions": {"structkd": structkd.__version__, **{name: version(name) for name in packages}},
         "blas": "mkl" if torch.backends.mkl.is_available() else "other",
     }
+
+
+def graphics() -> dict | None:
+    """The GPU that is measured, its driver and its CUDA; None where there is none."""
+    import torch
+
+    if not torch.cuda.is_available():
+        return None
+    asked = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader", "--id=0"]
+    try:
+        driver = subprocess.run(asked, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        driver = "unknown"
+    return {"name": torch.cuda.get_device_name(0), "driver": driver, "cuda": torch.version.cuda}
 
 
 def processor() -> str:

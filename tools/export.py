@@ -4,6 +4,9 @@
 
 Writes the weights (student.pt), a torch.export program (student.pt2), an ONNX model (student.onnx) and
 model_card.json. Each file is read back and compared with the original; the exit status is 1 if one disagrees.
+
+Of a config for mmdet3d's runner (configs/points/mmdet3d) it writes what plain mmdet3d loads: the student's checkpoint
+(student.pth) and its config (student.py).
 """
 
 from __future__ import annotations
@@ -18,6 +21,7 @@ from structkd.engine.checkpoint import load
 from structkd.engine.config import Options
 from structkd.engine.export import export_student, recorded_kwargs
 from structkd.engine.exporters import FORMATS
+from structkd.engine.openmmlab import is_openmmlab, read_config
 from structkd.errors import StructkdError
 
 
@@ -35,6 +39,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     out = options.out or options.checkpoint.parent / "export"
     try:
+        if is_openmmlab(options.config):
+            from structkd.engine.openmmlab.export import export_student as export_for_mmdet3d
+
+            config = read_config(options.config, options.cfg_options)
+            print("For plain mmdet3d:", *export_for_mmdet3d(config, options.checkpoint, out))
+            return 0
         state = load(options.checkpoint)
         model, example = load_student(
             load_config(options.config, options.cfg_options), options.checkpoint, options.stage

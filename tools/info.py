@@ -15,6 +15,10 @@ import sys
 from importlib import metadata
 from pathlib import Path
 
+RESULTS = Path(__file__).resolve().parent / "benchmarks" / "results"
+#: Name of the backends that are kernels for GPUs.
+KERNELS = "triton"
+
 
 def collect() -> dict:
     """Everything the table shows, as plain data."""
@@ -30,6 +34,7 @@ def collect() -> dict:
                 "reference": backend is op.backends[-1],
                 "forced": choice is not None and backend is op.find(choice),
                 "why_not": backend.why_not(),
+                "ran_on": ran_on(name, backend.name),
             }
             for backend in op.backends
         ]
@@ -41,6 +46,18 @@ def collect() -> dict:
         "ops": ops,
         "forced_by": ENV,
     }
+
+
+def ran_on(op: str, backend: str) -> list[str]:
+    """GPUs that a backend was measured on, as the results of `tools/benchmark.py kernels` beside this file say."""
+    found = set()
+    for file in sorted(RESULTS.glob("kernels_*.json")):
+        result = json.loads(file.read_text(encoding="utf-8"))
+        gpu = result["machine"].get("gpu")
+        rows = [row["detail"] for row in result["rows"]]
+        if gpu and any((row.get("op"), row.get("backend")) == (op, backend) for row in rows):
+            found.add(f"{gpu['name']} ({result['machine']['date']})")
+    return sorted(found)
 
 
 def packages() -> list[dict]:
@@ -68,6 +85,8 @@ def show(info: dict) -> str:
         for i, row in enumerate(backends):
             state = "cannot run: " + "; ".join(row["why_not"]) if row["why_not"] else "ready"
             state += ", reference" if row["reference"] else ""
+            if row["backend"] == KERNELS:
+                state += "; measured on " + ", ".join(row["ran_on"]) if row["ran_on"] else "; never run on a GPU"
             state += f", forced by {info['forced_by']}" if row["forced"] else ""
             lines.append(f"  {name if i == 0 else '':24}{row['backend']:12}{state}")
     return "\n".join(lines)

@@ -17,7 +17,7 @@ from pathlib import Path
 from structkd.errors import DataError, StructkdError
 from structkd.files import atomic_write_bytes, atomic_write_text
 from structkd.visualization.report import render_report
-from structkd.visualization.run import Run, only_stages, read_runs
+from structkd.visualization.run import Run, by_metric, only_stages, read_runs
 from structkd.visualization.tables import markdown_overview, markdown_table, replace_section
 
 
@@ -49,6 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="rewrite a table in this file instead")
     parser.add_argument("--section", metavar="NAME", help="which table of FILE")
     parser.add_argument("--stages", nargs="+", metavar="STAGE", help="show these stages only")
+    parser.add_argument("--metric", metavar="NAME", help="show this metric first, such as val/accuracy")
     options = parser.parse_args(arguments)
     if (options.markdown is None) != (options.section is None):
         parser.error("--markdown and --section belong together")
@@ -56,6 +57,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         runs = read_runs(options.work_dirs)
         if options.stages:
             runs = [only_stages(run, options.stages) for run in runs]
+        if options.metric:
+            runs = [by_metric(run, options.metric) for run in runs]
         if options.markdown is not None:
             write_markdown(runs, options.markdown, options.section)
             print(f"Table '{options.section}' written to {options.markdown}")

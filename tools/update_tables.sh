@@ -57,4 +57,11 @@ for experiment in pointpillars_kitti_sample second_kitti_sample; do
     "$python" tools/report.py "configs/points/overfit/results/$experiment.json" --markdown configs/points/overfit/README.md \
         --section "$experiment"
 done
-"$python" tools/report.py configs/images/compare/results/digits.json --markdown configs/images/compare/README.md --section digits
+for results in configs/images/compare/results/*.json; do
+    "$python" tools/report.py "$results" --markdown configs/images/compare/README.md --section "$(basename "$results" .json)"
+done
+for experiment in collapse_digits sweep_digits; do
+    results=configs/images/trg/results/$experiment.json
+    [ ! -f "$results" ] || "$python" tools/report.py "$results" --metric val/accuracy --markdown configs/images/trg/README.md \
+        --section "$experiment"
+done

@@ -1,14 +1,18 @@
-"""Pictures of point clouds, labels and detections, and of how good the detections are.
+"""Pictures of point clouds, labels and detections, of how good the detections are, of tokens and of experts.
 
 python tools/visualize.py kitti data/kitti --frames 000008 000042 --out pictures
 python tools/visualize.py kitti data/kitti --results teacher=results/teacher student=results/student --out pictures
 python tools/visualize.py nuscenes data/nuscenes --infos nuscenes_infos_val.pkl --results results.json --out pictures
 python tools/visualize.py run CONFIG WORK_DIR --stages teacher plain point_distiller --out pictures
+python tools/visualize.py tokens CONFIG WORK_DIR --stages teacher plain trg --out pictures
 python tools/visualize.py curves data/kitti/training/label_2 teacher=results/teacher --out pictures
+python tools/visualize.py experts CONFIG WORK_DIR --stage vmoe --out pictures
 
 Each frame is drawn from above, in the camera's picture (where there is one) and in perspective, with a panel for each
 detector. `run` draws what the trained stages of a run find in test frames, and which pillars carry PointDistiller's
-weight; `curves` draws precision over recall and average precision by class.
+weight; `tokens` draws whom the tokens of two test images are most like to each stage; `curves` draws precision over
+recall and average precision by class. `experts` draws which expert takes each patch of test images, and the experts'
+loads in training where the stage had a RoutingHook.
 """
 
 from __future__ import annotations
@@ -17,6 +21,10 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from mmengine.config import Config
 
 
 def add_frame_options(parser: argparse.ArgumentParser) -> None:
@@ -100,19 +108,45 @@ def add_run(commands: argparse._SubParsersAction) -> None:
 
 
 def trained_run(args: argparse.Namespace) -> None:
-    from structkd.engine import load_config
-    from structkd.engine.config import Options
     from structkd.engine.pictures import draw_detections
 
-    # Parsed here, so that the other commands run without mmengine.
-    parser = argparse.ArgumentParser(prog="visualize.py run")
-    parser.add_argument("--cfg-options", nargs="+", action=Options, default={})
-    given = ["--cfg-options", *args.cfg_options] if args.cfg_options else []
-    config = load_config(args.config, parser.parse_args(given).cfg_options)
     drawn = draw_detections(
-        config, args.work_dir, args.out, args.stages, args.seed, args.frames, args.views, args.min_score
+        run_config(args), args.work_dir, args.out, args.stages, args.seed, args.frames, args.views, args.min_score
     )
     print(*drawn, sep="\n")
+
+
+def run_config(args: argparse.Namespace) -> Config:
+    """The config that a command names, with its `--cfg-options`."""
+    from structkd.engine import load_config
+    from structkd.engine.config import Options
+
+    # Parsed here, so that the other commands run without mmengine.
+    parser = argparse.ArgumentParser(prog="visualize.py")
+    parser.add_argument("--cfg-options", nargs="+", action=Options, default={})
+    given = ["--cfg-options", *args.cfg_options] if args.cfg_options else []
+    return load_config(args.config, parser.parse_args(given).cfg_options)
+
+
+def add_tokens(commands: argparse._SubParsersAction) -> None:
+    parser = commands.add_parser("tokens", help="whom tokens of images are most like, to the trained stages of a run")
+    parser.add_argument("config", metavar="CONFIG", help="the config that was run, on images")
+    parser.add_argument("work_dir", type=Path, metavar="WORK_DIR", help="where it was run")
+    parser.add_argument("--stages", nargs="+", help="the teacher first (default: all)")
+    parser.add_argument("--seed", type=int, default=0, help="default 0")
+    parser.add_argument("--images", type=int, nargs="+", metavar="N", help="test images (default: two of one class)")
+    parser.add_argument("--field", default="tokens", help="map that the adapters give (default tokens)")
+    parser.add_argument("--k", type=int, default=6, help="relations of each token (default 6)")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the picture")
+    parser.add_argument("--cfg-options", nargs="+", default=[], help="override config keys: k.sub=v")
+    parser.set_defaults(run=tokens)
+
+
+def tokens(args: argparse.Namespace) -> None:
+    from structkd.engine.token_pictures import draw_tokens
+
+    where = (args.work_dir, args.out, args.stages, args.seed)
+    print(draw_tokens(run_config(args), *where, args.images, args.field, args.k))
 
 
 def add_curves(commands: argparse._SubParsersAction) -> None:
@@ -149,6 +183,25 @@ def curves(args: argparse.Namespace) -> None:
     print(plot_average_precision(path, scores, args.metric, args.level))
 
 
+def add_experts(commands: argparse._SubParsersAction) -> None:
+    parser = commands.add_parser("experts", help="which expert of a trained network takes each patch of test images")
+    parser.add_argument("config", metavar="CONFIG", help="the config that was run")
+    parser.add_argument("work_dir", type=Path, metavar="WORK_DIR", help="where it was run")
+    parser.add_argument("--stage", required=True, help="whose model has routers")
+    parser.add_argument("--seed", type=int, default=0, help="default 0")
+    parser.add_argument("--images", type=int, default=8, metavar="N", help="how many test images (default 8)")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the pictures")
+    parser.add_argument("--cfg-options", nargs="+", default=[], help="override config keys: k.sub=v")
+    parser.set_defaults(run=experts)
+
+
+def experts(args: argparse.Namespace) -> None:
+    from structkd.engine.expert_pictures import draw_experts
+
+    config = run_config(args)
+    print(*draw_experts(config, args.work_dir, args.out, args.stage, args.seed, args.images), sep="\n")
+
+
 def named_paths(arguments: Sequence[str], folder: bool) -> dict[str, Path]:
     """NAME=PATH or PATH, which is then named after itself; all must be there and have different names."""
     from structkd.errors import ConfigError, DataError
@@ -180,7 +233,7 @@ def chosen(wanted: Sequence[str] | None, there: Sequence[str], default: int = 5)
 
 
 #: Each adds one command.
-COMMANDS = (add_kitti, add_nuscenes, add_run, add_curves)
+COMMANDS = (add_kitti, add_nuscenes, add_run, add_tokens, add_curves, add_experts)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

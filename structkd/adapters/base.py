@@ -25,3 +25,12 @@ class Adapter:
     def __call__(self, model: nn.Module, inputs: Any) -> Structure:
         """One forward pass of `model` on `inputs`, read as a Structure."""
         raise NotImplementedError
+
+    def compact(self, structure: Structure) -> Structure:
+        """What is stored of a Structure so that later stages can look it up row by row: without fields that have other
+        rows than the batch has elements, if these can be made again."""
+        return structure
+
+    def expand(self, structure: Structure) -> Structure:
+        """A Structure as `__call__` gives it, of chosen rows of what `compact` left."""
+        return structure

@@ -11,6 +11,7 @@ from structkd.adapters.base import Adapter
 from structkd.adapters.layouts import as_map, as_prefix, as_rows, as_vector, owner
 from structkd.adapters.taps import check_taps, tapped
 from structkd.errors import ConfigError, DataError, WiringError, located
+from structkd.models.modules.records import owed_losses, recorded
 from structkd.structure import Structure
 
 #: What a Structure takes over from the batch as it is.
@@ -43,7 +44,8 @@ class TokenAdapter(Adapter):
 
     The Structure also holds `logits` [B, K] and, where the batch has them, `y` [B], `n_id` [B] and `mask_map` [B, h, w]
     bool, the batch's `token_mask` (True: a token that counts); `mask` reads it at the nearest cell. The model may
-    return a dict with `logits` and, under `losses`, scalar losses it owes.
+    return a dict with `logits` and, under `losses`, scalar losses it owes; those of its routers (and other recorders,
+    see `structkd.models.modules.records`) are added to them.
 
     Beware of modules that work in place: they change what was tapped in front of them. Tap the activation itself.
 
@@ -90,12 +92,13 @@ class TokenAdapter(Adapter):
     def __call__(self, model: nn.Module, inputs: Any) -> Structure:
         """`inputs`: `Images`, or any `Data` with `images` [B, C, H, W] (and `y`, `n_id`, `token_mask`)."""
         images = inputs.images
-        with tapped(model, self.taps) as outputs:
+        with tapped(model, self.taps) as outputs, recorded(model) as records:
             returned = model(images)
         found = returned if isinstance(returned, Mapping) else {"logits": returned}
         if not isinstance(found.get("logits"), Tensor):
             raise WiringError(f"{type(model).__name__} returned no logits; expected a tensor or a dict with 'logits'.")
-        fields: dict[str, Any] = {name: found.get(name) for name in ("logits", "losses")}
+        losses = {**(found.get("losses") or {}), **owed_losses(records)}
+        fields: dict[str, Any] = {"logits": found["logits"], "losses": losses or None}
         fields |= {name: inputs.get(name) for name in IMAGE_FIELDS}
         for field, path in self.taps.items():
             with located(f"The tap '{field}' at '{path}' of {type(model).__name__}"):
@@ -112,6 +115,20 @@ class TokenAdapter(Adapter):
         if self.tokens is not None:
             fields |= as_rows(fields[self.tokens], fields["n_id"], fields.get("mask_map"))
         return Structure(**fields)
+
+    def compact(self, structure: Structure) -> Structure:
+        """Images alone: the rows of `tokens` are made of their map again, and `n_id` are the images' ids."""
+        if self.tokens is None:
+            return structure
+        fields = {name: value for name, value in structure.to_dict().items() if name not in ROW_FIELDS}
+        height, width = fields[self.tokens].shape[-2:]
+        return Structure(**fields, n_id=structure.n_id[:: height * width] // (height * width))
+
+    def expand(self, structure: Structure) -> Structure:
+        if self.tokens is None:
+            return structure
+        rows = as_rows(structure[self.tokens], structure.n_id, structure.get("mask_map"))
+        return Structure(**structure.to_dict() | rows)
 
     def _read(self, model: nn.Module, field: str, x: Tensor, image_size: tuple[int, int]) -> Tensor:
         path, prefix = self.taps[field], self.prefix_tokens

@@ -8,13 +8,15 @@ from torch import Tensor, nn
 
 from structkd.distillers.checks import positive
 from structkd.distillers.draws import pass_generator
+from structkd.distillers.gathering import gathered
 from structkd.errors import ConfigError, DataError
 
 
 class MemoryBank(nn.Module):
     """What either side last made of each training sample: vectors of length 1 that follow it with a momentum.
 
-    Its buffers are part of a checkpoint. Processes do not exchange updates: each knows the samples it has seen itself.
+    Its buffers are part of a checkpoint. Where several processes train, each update brings the samples of all of them
+    to every bank, so that the banks are and stay those of a single process.
 
     Args:
         reader: name of the distiller, for errors.
@@ -75,7 +77,12 @@ class MemoryBank(nn.Module):
 
     @torch.no_grad()
     def update(self, n_id: Tensor, student: Tensor, teacher: Tensor, y: Tensor | None = None) -> None:
-        """Let the vectors of a batch follow its embeddings [B, channels], and note its classes [B]."""
+        """Let the vectors of a batch follow its embeddings [B, channels], and note its classes [B].
+
+        Every process must take part, with whatever samples it has.
+        """
+        n_id, student, teacher = gathered(n_id), gathered(student), gathered(teacher)
+        y = None if y is None else gathered(y)
         for bank, new in ((self.student, student), (self.teacher, teacher)):
             bank[n_id] = F.normalize(torch.lerp(new.to(bank), bank[n_id], self.momentum), dim=1)
         if y is not None:

@@ -14,7 +14,8 @@ from structkd.errors import ConfigError, nearest
 TOP_KEYS = {
     "data": "the data module: dataset, protocol",
     "stages": "stage name -> stage, in the order they run",
-    "run": "names of the stages to run (default: all)",
+    "run": "names of the stages to run (default: all); what they build on is taken from an earlier run",
+    "taken": "stages that ran earlier in the work dir and that those here build on (filled in for `run`)",
     "seeds": "list of seeds",
     "title": "heading of the results",
     "work_dir": "where everything is written",
@@ -35,8 +36,11 @@ STAGE_KEYS = {
     "objective": "supervised objective (default: the data module's)",
     "objective_weight": "number or schedule",
     "distillers": "name -> distiller with `weight` and `teacher`",
-    "teachers": "name -> dict(stage=...) | dict(file=..., keys=...) | dict(model=..., checkpoint=..., adapter=...)",
-    "init_from": "stage whose model the student starts from; of a wider one dict(stage=..., narrow=dict(...))",
+    "teachers": "name -> dict(stage=..., adapter=...) | dict(file=..., keys=...) | "
+    "dict(model=..., checkpoint=..., adapter=...)",
+    "init_from": "stage whose model the student starts from; of a wider one dict(stage=..., narrow=dict(...)); "
+    "of several dict(parts=dict(STAGE={prefix there: prefix here}))",
+    "inputs": "field -> teacher whose field of that name each training batch brings to the student",
     "train_dataloader": "loader config",
     "optim_wrapper": "as in mmengine",
     "param_scheduler": "as in mmengine",
@@ -59,10 +63,11 @@ STAGE_DICTS = (
     "optim_wrapper",
     "train_cfg",
     "selection",
+    "inputs",
 )
 
 #: What a teacher can be made from, and the keys that go with each.
-TEACHERS = {"stage": (), "file": ("keys",), "model": ("checkpoint", "adapter", "momentum")}
+TEACHERS = {"stage": ("adapter",), "file": ("keys",), "model": ("checkpoint", "adapter", "momentum")}
 
 ROLES = ("teacher", "plain", "distilled", "auxiliary")
 
@@ -79,11 +84,11 @@ def check(config: Config, where: str) -> None:
     require_dicts(config, ("data", "env_cfg", "visualizer"), where)
     if not isinstance(logging.getLevelName(config.get("log_level", "INFO")), int):
         raise ConfigError(f"{where}: log_level is {config.log_level!r}; expected a name such as 'INFO'.")
-    seen: list[str] = []
+    seen: list[str] = list(config.get("taken", ()))
     for name, stage in config.stages.items():
         _check_stage(stage, seen, f"{where}: stages.{name}")
         baseline = stage.get("baseline", name)
-        if baseline not in config.stages:
+        if baseline not in config.stages and "taken" not in config:
             raise ConfigError(
                 f"{where}: stages.{name}.baseline: there is no stage '{baseline}'. {nearest(baseline, config.stages)}"
             )
@@ -108,26 +113,40 @@ def _check_stage(stage: Mapping[str, Any], seen: Collection[str], where: str) ->
             raise ConfigError(f"{where} has no '{key}' ({STAGE_KEYS[key]}).")
     if stage.get("role", "distilled") not in ROLES:
         raise ConfigError(f"{where}.role is '{stage['role']}'; expected one of {', '.join(ROLES)}.")
-    for part in _parts(stage["model"]):
-        _require_stage(part.get("stage"), seen, f"{where}.model")
     start = stage.get("init_from")
     if isinstance(start, Mapping):
-        _require_known(start, ("stage", "narrow"), f"{where}.init_from")
-        start = start.get("stage", "")
-    _require_stage(start, seen, f"{where}.init_from")
+        _require_known(start, ("parts",) if "parts" in start else ("stage", "narrow"), f"{where}.init_from")
+        require_dicts(start, ("parts",), f"{where}.init_from")
+        require_dicts(start.get("parts", {}), start.get("parts", {}), f"{where}.init_from.parts")
+        if not start.get("parts") and "stage" not in start:
+            raise ConfigError(f"{where}.init_from names no stage.")
     distillers, teachers = stage.get("distillers", {}), stage.get("teachers", {})
     require_dicts(distillers, distillers, f"{where}.distillers")
     require_dicts(teachers, teachers, f"{where}.teachers")
     for name, source in teachers.items():
-        _check_teacher(source, seen, f"{where}.teachers.{name}")
+        _check_teacher(source, f"{where}.teachers.{name}")
+    for key, name in needs(stage):
+        _require_stage(name, seen, f"{where}.{key}")
 
 
-def _check_teacher(source: Mapping[str, Any], seen: Collection[str], where: str) -> None:
+def needs(stage: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Key of a stage and the stage that it names there, for every stage that must have run before."""
+    yield from (("model", part["stage"]) for part in _parts(stage["model"]) if "stage" in part)
+    start = stage.get("init_from")
+    if isinstance(start, Mapping):
+        yield from (("init_from", name) for name in start.get("parts", [start.get("stage")]))
+    elif start is not None:
+        yield "init_from", start
+    for name, source in stage.get("teachers", {}).items():
+        if "stage" in source:
+            yield f"teachers.{name}", source["stage"]
+
+
+def _check_teacher(source: Mapping[str, Any], where: str) -> None:
     given = [key for key in TEACHERS if key in source]
     if len(given) != 1:
         raise ConfigError(f"{where} must name exactly one of stage, file or model, got {given}.")
     _require_known(source, (given[0], *TEACHERS[given[0]]), where)
-    _require_stage(source.get("stage"), seen, where)
 
 
 def _require_known(keys: Iterable[str], known: Collection[str], where: str) -> None:
@@ -136,9 +155,8 @@ def _require_known(keys: Iterable[str], known: Collection[str], where: str) -> N
             raise ConfigError(f"{where}: unknown key '{key}'. {nearest(key, known)}")
 
 
-def _require_stage(name: str | None, stages: Collection[str], where: str) -> None:
-    """`None` names nothing."""
-    if name is not None and name not in stages:
+def _require_stage(name: str, stages: Collection[str], where: str) -> None:
+    if name not in stages:
         raise ConfigError(f"{where} names the stage '{name}', which does not run before it. {nearest(name, stages)}")
 
 

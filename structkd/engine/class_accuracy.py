@@ -12,6 +12,8 @@ from structkd.engine.metrics import SplitMetric
 
 #: From this number of classes on, the five best guesses say something.
 TOP5_CLASSES = 10
+#: What the names of splits begin with that are shown in a results file only: corrupted test images.
+DETAIL = "detail/"
 
 
 def shot_groups(counts: Tensor) -> dict[str, Tensor]:
@@ -26,8 +28,9 @@ def shot_groups(counts: Tensor) -> dict[str, Tensor]:
 class ClassAccuracy(SplitMetric):
     """`<split>/accuracy`; `<split>/top5` with ten or more classes; `<split>/accuracy <group>` of groups of classes.
 
-    All from 0 to 1. A group's accuracy is the mean over its classes; classes without an example in the split are left
-    out. One metric for all, because each metric of a test runs the model once more.
+    `corrupted/accuracy` is the mean accuracy of the splits whose names begin with "detail/", of which nothing but the
+    accuracy is given. All from 0 to 1. A group's accuracy is the mean over its classes; classes without an example in
+    the split are left out. One metric for all, because each metric of a test runs the model once more.
 
     Args:
         num_classes: K.
@@ -54,6 +57,8 @@ class ClassAccuracy(SplitMetric):
             if not y.numel():
                 continue
             metrics[f"{split}/accuracy"] = float(hits[:, 0].double().mean())
+            if split.startswith(DETAIL):
+                continue
             if self.num_classes >= TOP5_CLASSES:
                 metrics[f"{split}/top5"] = float(hits.any(1).double().mean())
             count = torch.bincount(y, minlength=self.num_classes)
@@ -62,4 +67,5 @@ class ClassAccuracy(SplitMetric):
                 known = classes[count[classes] > 0]
                 if known.numel():
                     metrics[f"{split}/accuracy {name}"] = float(right[known].double().mean())
-        return metrics
+        corrupted = [value for name, value in metrics.items() if name.startswith(DETAIL)]
+        return metrics | ({"corrupted/accuracy": sum(corrupted) / len(corrupted)} if corrupted else {})

@@ -12,7 +12,7 @@ from typing import Any
 
 from mmengine.config import Config, DictAction
 
-from structkd.engine.checks import STAGE_KEYS, check, require_dicts
+from structkd.engine.checks import STAGE_KEYS, check, needs, require_dicts
 from structkd.errors import ConfigError, nearest, reason
 
 
@@ -49,13 +49,13 @@ def load_config(path: str | Path, options: Mapping[str, Any] | None = None) -> C
     except (KeyError, TypeError, AssertionError) as error:
         raise ConfigError(f"--cfg-options do not fit {path}: {reason(error)}") from error
     _inherit(config, str(path))
-    _choose(config, str(path))
     check(config, str(path))
+    _choose(config, str(path))
     return config
 
 
 def _choose(config: Config, where: str) -> None:
-    """Keep only the stages that `run` names, in the order of `stages`."""
+    """Keep only the stages that `run` names, in the order of `stages`; others that they build on become `taken`."""
     run = config.pop("run", None)
     stages = config.get("stages") or {}
     if run is None:
@@ -66,7 +66,17 @@ def _choose(config: Config, where: str) -> None:
     for name in run:
         if name not in stages:
             raise ConfigError(f"{where}: run names the stage '{name}', which is not there. {nearest(name, stages)}")
-    for name in [name for name in stages if name not in run]:
+    chosen = [name for name in stages if name in run]
+    wanted = [other for name in chosen for _, other in needs(stages[name])]
+    taken: set[str] = set()
+    while wanted:
+        name = wanted.pop()
+        if name not in chosen and name not in taken:
+            taken.add(name)
+            wanted += [other for key, other in needs(stages[name]) if key == "model"]  # what loading it takes
+    if taken:
+        config["taken"] = {name: stages[name] for name in stages if name in taken}
+    for name in [name for name in stages if name not in chosen]:
         stages.pop(name)
 
 

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import sys
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
 from mmengine.dist import is_main_process
 
+from structkd.engine.checks import needs
 from structkd.engine.config import plain_config, resolve_root
 from structkd.engine.data import DATA, DataModule
 from structkd.engine.launch import join_processes
+from structkd.engine.locks import alone, hold
 from structkd.engine.registry import build
 from structkd.engine.rehearsal import Rehearsal
 from structkd.engine.results import collect
@@ -22,6 +26,8 @@ from structkd.errors import CheckpointError, ConfigError, located, reason
 from structkd.files import atomic_write_json
 
 logger = logging.getLogger("structkd")
+#: Characters of the name of a job's folder, before it is cut.
+LONGEST = 80
 
 
 def build_data(config: Config) -> DataModule:
@@ -33,6 +39,11 @@ def run_experiment(config: Config, work_dir: Path, seeds: Sequence[int], switche
     """Run all stages for all seeds and write `work_dir/results.json`; returns the results.
 
     `results.json` is written after each seed, so that a long run can be looked at before it ends.
+
+    Several processes may run different stages in one work dir: each stage has a folder of its own. A run that builds on
+    stages of an earlier one (`taken`), or during which another process writes its results, has its log, config and
+    results in `work_dir/jobs/<stages>.seed_<seeds>` instead; the stages' own results are where they always are, and a
+    run of all stages with `resume` collects them.
     """
     check_seeds(seeds)
     stage_folders = [work_dir / f"seed_{seed}" / stage for seed in seeds for stage in config.stages]
@@ -42,16 +53,44 @@ def run_experiment(config: Config, work_dir: Path, seeds: Sequence[int], switche
         work_dir.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigError(f"The work dir {work_dir} cannot be made: {reason(error)}") from error
-    start_log(work_dir / "train.log")
+    with ExitStack() as stack:
+        folder = results_folder(config, work_dir, seeds, stack)
+        start_log(folder / "train.log")
+        return _run_seeds(config, work_dir, folder, seeds, switches)
+
+
+def results_folder(config: Config, work_dir: Path, seeds: Sequence[int], stack: ExitStack) -> Path:
+    """Where this process writes what is about the whole run; nobody else does until `stack` is closed."""
+    if not is_main_process():
+        return work_dir
+    if "taken" not in config and (file := hold(work_dir / "lock")) is not None:
+        stack.enter_context(file)
+        return work_dir
+    name = f"{'+'.join(config.stages)}.seed_{'_'.join(map(str, seeds))}"
+    if len(name) > LONGEST:
+        name = f"{name[:LONGEST]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+    folder = work_dir / "jobs" / name
+    stack.enter_context(alone(folder / "lock", f"The run of {', '.join(config.stages)}"))
+    return folder
+
+
+def _run_seeds(
+    config: Config, work_dir: Path, results_in: Path, seeds: Sequence[int], switches: Switches
+) -> dict[str, Any]:
     name = Path(config.filename).stem if config.filename else "experiment"
     if is_main_process():
         # JSON rather than Python: mmengine's own dump sorts the keys, and the order of the stages means something.
-        atomic_write_json(work_dir / "config.json", plain_config(config))
+        atomic_write_json(results_in / "config.json", plain_config(config))
     data = build_data(config)
 
-    def stages(seed: int, kind: type[StageRun] = StageRun) -> dict[str, Any]:
+    def stages(seed: int, kind: type[StageRun] = StageRun, which: str = "stages") -> dict[str, Any]:
         folder = work_dir / f"seed_{seed}"
-        return {name: kind(name, stage, data, seed, folder, config) for name, stage in config.stages.items()}
+        return {name: kind(name, stage, data, seed, folder, config) for name, stage in config.get(which, {}).items()}
+
+    readers = {other: f"stages.{name}.{key}" for name, stage in config.stages.items() for key, other in needs(stage)}
+    for seed in seeds:
+        for taken, stage in stages(seed, which="taken").items():
+            stage.require(switches.amp, readers.get(taken, "Another stage's model"))
 
     runs: dict[int, dict[str, Any]] = {}
     results: dict[str, Any] = {}
@@ -68,8 +107,8 @@ def run_experiment(config: Config, work_dir: Path, seeds: Sequence[int], switche
         runs[seed] = {name: stage.run(switches) for name, stage in stages(seed).items()}
         results = collect(config, runs, config.get("title", name), data.protocol, data.primary_metric)
         if is_main_process():
-            atomic_write_json(work_dir / "results.json", results)
-    return results
+            atomic_write_json(results_in / "results.json", results)
+    return results | {"folder": str(results_in)}
 
 
 def check_seeds(seeds: Any) -> None:

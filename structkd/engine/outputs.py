@@ -20,7 +20,7 @@ from structkd.visualization import plot_codes
 def store_outputs(task: DistillTask, data: DataModule, folder: Path) -> None:
     """Run the selected model over everything observed and store what its adapter reads in `folder/outputs`."""
     task.eval()
-    structure = _concatenate([task.val_structure(batch) for batch in data.observed_batches()])
+    structure = _concatenate([task.adapter.compact(task.val_structure(batch)) for batch in data.observed_batches()])
     TeacherCache(folder / "outputs").save(structure, data.observed_graph)
     if {"codes", "codebook"} <= structure.provides:
         _analyze_codes(structure, next(iter(data.observed_batches())).y, folder)

@@ -6,13 +6,13 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from structkd.adapters import Adapter
 from structkd.engine.checkpoint import load, load_weights
 from structkd.engine.registry import ADAPTERS, MODELS, build
-from structkd.errors import located
-from structkd.models import TINEDStudent, inject_, narrow_
+from structkd.errors import CheckpointError, ConfigError, located, nearest
+from structkd.models import TINEDStudent, VMoE, inject_, narrow_, upcycle_
 
 STUDENT_FORMAT = "structkd-student-1"
 
@@ -57,12 +57,41 @@ def load_student_weights(model: nn.Module, path: str | Path) -> None:
 
 
 def initialise(student: nn.Module, teacher: nn.Module, source: str, narrow: Mapping[str, Any] | None = None) -> None:
-    """Start `student` from `teacher`, which came from `source`: layer by layer for a TINED student, with the leading
-    channels where `narrow` gives the arguments of `narrow_`, else as it is."""
+    """Start `student` from `teacher`, which came from `source`: layer by layer for a TINED student, with copies of its
+    MLPs for a V-MoE from a dense model, with the leading channels where `narrow` gives the arguments of `narrow_`, else
+    as it is."""
     if isinstance(student, TINEDStudent):
         inject_(student, teacher)
+    elif isinstance(student, VMoE) and not isinstance(teacher, VMoE):
+        with located(source):
+            upcycle_(student, teacher)
     elif narrow is not None:
         with located(source):
             narrow_(student, teacher, **narrow)
     else:
         load_weights(student, teacher.state_dict(), source)
+
+
+def assemble(student: nn.Module, sources: Mapping[str, nn.Module], parts: Mapping[str, Mapping[str, str]]) -> None:
+    """Start `student` from parts of several models, which together hold each of its weights exactly once.
+
+    Args:
+        sources: stage -> its model.
+        parts: stage -> {prefix of names there: prefix of names in the student}; what begins with no such prefix is
+            left behind.
+
+    Raises:
+        ConfigError: a prefix that no weight has. CheckpointError: a weight of the student that comes from nowhere or
+            twice, one that the student does not have, or other shapes.
+    """
+    found: dict[str, Tensor] = {}
+    for stage, renamed in parts.items():
+        state = sources[stage].state_dict()
+        for old, new in renamed.items():
+            chosen = {new + name[len(old) :]: value for name, value in state.items() if name.startswith(old)}
+            if not chosen:
+                raise ConfigError(f"init_from.parts.{stage}: no weight begins with '{old}'. {nearest(old, state)}")
+            if twice := sorted(chosen.keys() & found.keys()):
+                raise CheckpointError(f"init_from.parts.{stage}: '{twice[0]}' comes from an earlier part too.")
+            found |= chosen
+    load_weights(student, found, f"init_from.parts ({', '.join(parts)})")

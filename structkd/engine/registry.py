@@ -35,7 +35,7 @@ MODELS = make_registry("model", MM_MODELS, "structkd.models")
 ADAPTERS = make_registry("adapter", None, "structkd.adapters")
 DISTILLERS = make_registry("distiller", None, "structkd.distillers")
 DATASETS = make_registry("dataset", MM_DATASETS, "structkd.datasets")
-HOOKS = make_registry("hook", MM_HOOKS, "structkd.engine.hooks")
+HOOKS = make_registry("hook", MM_HOOKS, "structkd.engine.hooks", "structkd.engine.routing_hook")
 METRICS = make_registry("metric", MM_METRICS, "structkd.engine.metrics", "structkd.engine.detection_metrics")
 OBJECTIVES = make_registry("objective", None, "structkd.engine.objectives")
 

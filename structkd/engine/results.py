@@ -62,7 +62,7 @@ def collect(
                 if metric in stages[other]["metrics"]
             }
             for role, other in against.items()
-            if other is not None
+            if other in stages
         }
     metrics = {result["selected"]["metric"] for run in runs.values() for result in run.values()} - {None}
     chosen = f"epoch with the best {', '.join(sorted(metrics))}" if metrics else "the last epoch"

@@ -24,15 +24,23 @@ from structkd.engine.checkpoint import save
 from structkd.engine.config import plain_config
 from structkd.engine.data import DataModule
 from structkd.engine.hooks import HistoryHook, ProgressHook, ResumeHook, SelectionHook, TaskHook, bare
+from structkd.engine.locks import alone
 from structkd.engine.one_cycle import with_cycles
 from structkd.engine.outputs import store_outputs
-from structkd.engine.parts import STUDENT_FORMAT, build_adapter, build_model, initialise, load_student_weights
-from structkd.engine.registry import DISTILLERS, HOOKS, OBJECTIVES, build
+from structkd.engine.parts import (
+    STUDENT_FORMAT,
+    assemble,
+    build_adapter,
+    build_model,
+    initialise,
+    load_student_weights,
+)
+from structkd.engine.registry import DISTILLERS, HOOKS, OBJECTIVES, build, find_part
 from structkd.engine.runner import Runner
 from structkd.engine.schedules import weight
 from structkd.engine.task import Comparison, DistillTask
 from structkd.engine.teachers import LiveTeacher, Teacher
-from structkd.errors import CheckpointError, located, reason
+from structkd.errors import CheckpointError, ConfigError, located, reason
 from structkd.evaluation.efficiency import count_parameters
 from structkd.files import atomic_write_json
 from structkd.structure import Structure
@@ -82,7 +90,8 @@ class StageRun:
 
     def earlier(self, name: str) -> StageRun:
         """An earlier stage of the same seed."""
-        return type(self)(name, self.top.stages[name], self.data, self.seed, self.seed_folder, self.top)
+        stages = {**self.top.get("taken", {}), **self.top.stages}
+        return type(self)(name, stages[name], self.data, self.seed, self.seed_folder, self.top)
 
     def build_teachers(self) -> dict[str, Teacher]:
         return {
@@ -91,11 +100,14 @@ class StageRun:
         }
 
     def _teacher(self, source: Mapping[str, Any], where: str) -> Teacher:
-        if "stage" in source:
+        if "stage" in source and "adapter" not in source:
             return self.stage_teacher(source["stage"])
         if "file" in source:
             return self.data.file_teacher(source["file"], dict(source.get("keys", {"logits": "logits"})))
-        model = build_model(source["model"], f"{where}.model", self.data.facts)
+        if "stage" in source:  # read in another way than its stage was, so not from what that stored
+            model = self.earlier(source["stage"]).load_model()
+        else:
+            model = build_model(source["model"], f"{where}.model", self.data.facts)
         if "checkpoint" in source:
             load_student_weights(model, source["checkpoint"])
         adapter = build_adapter(source.get("adapter"), f"{where}.adapter", self.data.adapter)
@@ -120,9 +132,7 @@ class StageRun:
         student = self.build_model()
         start = self.config.get("init_from")
         if start is not None:
-            start = {"stage": start} if isinstance(start, str) else start
-            source = f"init_from='{start['stage']}'"
-            initialise(student, self.earlier(start["stage"]).load_model(), source, start.get("narrow"))
+            self._initialise(student, {"stage": start} if isinstance(start, str) else start)
         objective = self.config.get("objective")
         teachers = self.build_teachers()
         return DistillTask(
@@ -132,11 +142,27 @@ class StageRun:
             self.config.get("objective_weight", 1.0),
             self.build_comparisons(teachers),
             teachers,
+            self.config.get("inputs"),
         )
+
+    def _initialise(self, student: nn.Module, start: Mapping[str, Any]) -> None:
+        if "parts" in start:
+            sources = {name: self.earlier(name).load_model() for name in start["parts"]}
+            assemble(student, sources, start["parts"])
+            return
+        source = f"init_from='{start['stage']}'"
+        initialise(student, self.earlier(start["stage"]).load_model(), source, start.get("narrow"))
 
     def build_selection(self) -> SelectionHook:
         settings = {"type": "SelectionHook", **self.data.selection, **self.config.get("selection", {})}
         return build(HOOKS, settings, f"{self.where}.selection")
+
+    def build_hooks(self) -> list[dict[str, Any]]:
+        """The stage's own hooks as mmengine takes them, with names of ours resolved."""
+        return [
+            {**hook, "type": find_part(HOOKS, hook, f"{self.where}.custom_hooks.{number}")}
+            for number, hook in enumerate(self.config.get("custom_hooks", []))
+        ]
 
     def optim_config(self, amp: bool) -> dict[str, Any]:
         return {**self.config["optim_wrapper"], **({"type": BFloat16OptimWrapper} if amp else {})}
@@ -184,6 +210,14 @@ class StageRun:
                 )
         return result
 
+    def require(self, amp: bool, reader: str) -> None:
+        """Raise a `ConfigError` unless an earlier run of the work dir completed this stage, which `reader` names."""
+        if self.complete(self.identity(amp)) is None:
+            raise ConfigError(
+                f"{reader} names the stage '{self.name}', which does not run before it, and {self.folder} holds no "
+                f"result of it from an earlier run. Run it first, or with the others: run=[{self.name},...]."
+            )
+
     def run(self, switches: Switches) -> dict[str, Any]:
         """Train (or take up again, or skip what is complete), evaluate, store outputs; returns the stage's result."""
         with located(self.where):
@@ -196,6 +230,10 @@ class StageRun:
             logger.info("%s  already complete, skipped", self.label)
             return result
         self.folder.mkdir(parents=True, exist_ok=True)
+        with alone(self.folder / "lock", self.label):
+            return self._finish(switches, identity)
+
+    def _finish(self, switches: Switches, identity: Mapping[str, str]) -> dict[str, Any]:
         started = time.monotonic()
         task, training, last = self._train(switches, identity)
         metrics = self.evaluate(task)
@@ -295,7 +333,7 @@ class StageRun:
                 HistoryHook(),
                 ProgressHook(self.label),
                 ResumeHook(config.get("checkpoint_interval", 20)),
-                *config.get("custom_hooks", []),
+                *self.build_hooks(),
             ],
             load_from=resume_from if own else None,
             resume=switches.resume,

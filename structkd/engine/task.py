@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -49,6 +50,8 @@ class DistillTask(BaseModel):
         objective_weight: number or schedule for the supervised loss.
         comparisons: name -> `Comparison`; loss keys become `loss/<name>.<loss>`.
         teachers: name -> `Teacher`.
+        inputs: field -> teacher whose field of that name each training batch brings to the student's adapter (a part of
+            the forward pass that both share is so computed, or read from a store, once).
 
     Raises:
         WiringError: when a distiller reads what an adapter does not provide, or names an unknown teacher.
@@ -62,6 +65,7 @@ class DistillTask(BaseModel):
         objective_weight: float | Mapping[str, Any] | Weight = 1.0,
         comparisons: Mapping[str, Comparison] | None = None,
         teachers: Mapping[str, Teacher] | None = None,
+        inputs: Mapping[str, str] | None = None,
         data_preprocessor: BaseDataPreprocessor | None = None,
     ) -> None:
         super().__init__(data_preprocessor=data_preprocessor or BatchToDevice())
@@ -72,7 +76,7 @@ class DistillTask(BaseModel):
         self.objective_weight = weight(objective_weight, "objective_weight")
         self.distillers = nn.ModuleDict({name: c.distiller for name, c in comparisons.items()})
         self._comparisons = comparisons
-        self._teachers = dict(teachers or {})
+        self._teachers, self._inputs = dict(teachers or {}), dict(inputs or {})
         self._epoch, self._max_epochs = 0, 1
         self._check_wiring()
         for comparison in comparisons.values():
@@ -108,6 +112,14 @@ class DistillTask(BaseModel):
             provides = self._teachers[c.teacher].provides
             if needed - provides:
                 raise WiringError(self._mismatch(label, needed - provides, f"teacher '{c.teacher}'", provides))
+        for field, name in self._inputs.items():
+            if name not in self._teachers:
+                raise WiringError(
+                    f"inputs.{field} names the teacher '{name}'; the teachers are {sorted(self._teachers)}."
+                )
+            provides = self._teachers[name].provides
+            if field not in provides:
+                raise WiringError(self._mismatch(f"inputs.{field}", frozenset({field}), f"teacher '{name}'", provides))
 
     @staticmethod
     def _mismatch(reader: str, missing: frozenset[str], side: str, provides: frozenset[str]) -> str:
@@ -125,9 +137,15 @@ class DistillTask(BaseModel):
 
     def forward(self, batch: Any, mode: str = "tensor") -> Any:
         """`mode` is mmengine's: "loss" gives named losses, "predict" predictions, "tensor" the Structure."""
+        seen: dict[str, Structure] = {}
+        if mode == "loss" and self._inputs:
+            batch = copy.copy(batch)
+            for field, name in self._inputs.items():
+                seen[name] = seen[name] if name in seen else self._teachers[name](batch)
+                batch[field] = seen[name][field]
         structure = self.adapter(self.student, batch)
         if mode == "loss":
-            return self.losses(structure, batch)
+            return self.losses(structure, batch, seen)
         if mode == "predict":
             return self.objective.predict(structure, batch)
         return structure
@@ -136,8 +154,11 @@ class DistillTask(BaseModel):
         """The student's Structure on a batch, on the student's device."""
         return self(**self.data_preprocessor(batch, False), mode="tensor")
 
-    def losses(self, structure: Structure, batch: Any) -> dict[str, Tensor]:
-        """The weighted losses of one batch; a weight of zero skips the objective but never a distiller's statistics."""
+    def losses(self, structure: Structure, batch: Any, seen: dict[str, Structure] | None = None) -> dict[str, Tensor]:
+        """The weighted losses of one batch; a weight of zero skips the objective but never a distiller's statistics.
+
+        `seen` holds what teachers already gave for this batch.
+        """
         losses: dict[str, Tensor] = {}
         scale = self.objective_weight.at(self._epoch, self._max_epochs)
         if scale:
@@ -145,7 +166,7 @@ class DistillTask(BaseModel):
                 losses[f"loss/{key}"] = scale * value
         for key, value in structure.get("losses", {}).items():
             losses[f"loss/model.{key}"] = value
-        seen: dict[str, Structure] = {}
+        seen = {} if seen is None else seen
         for name, c in self._comparisons.items():
             if c.teacher is None:
                 teacher = Structure()

@@ -41,28 +41,33 @@ class StoredTeacher(Teacher):
 
     Args:
         structure: the outputs with `n_id` [N] (global ids, any order, each at most once).
+        expand: what is made of the rows of a batch before they are handed on (`Adapter.expand`).
     """
 
-    def __init__(self, structure: Structure) -> None:
+    def __init__(self, structure: Structure, expand: Callable[[Structure], Structure] | None = None) -> None:
         ids = structure.n_id
         if ids.unique().numel() != ids.numel():
             raise DataError("The stored teacher outputs hold some element ids (n_id) more than once.")
-        self.structure = structure
+        self.structure, self._expand = structure, expand
         self._row = torch.full((int(ids.max()) + 1 if ids.numel() else 0,), -1, dtype=torch.long)
         self._row[ids] = torch.arange(ids.numel())
         self._whole: Structure | None = None
 
     @property
     def provides(self) -> frozenset[str]:  # type: ignore[override]
-        return self.structure.provides
+        if self._expand is None:
+            return self.structure.provides
+        return self._expand(self.structure.select(torch.arange(0))).provides
 
     def prepare(self, distiller_prepare: Callable[[Structure], Structure]) -> None:
         self.structure, self._whole = distiller_prepare(self.structure), None
 
-    def _served(self) -> Structure:
+    def _served(self, rows: Tensor | None, device: torch.device) -> Structure:
         """What batches get: the input features served the preparation only, and cutting them would cost the most."""
         fields = self.structure.to_dict()
-        return Structure(**{name: value for name, value in fields.items() if name not in ("input", "replay")})
+        served = Structure(**{name: value for name, value in fields.items() if name not in ("input", "replay")})
+        served = (served if rows is None else served.select(rows)).to(device)
+        return served if self._expand is None else self._expand(served)
 
     def __call__(self, batch: Data) -> Structure:
         ids = batch.n_id
@@ -70,7 +75,7 @@ class StoredTeacher(Teacher):
         if ids.numel() == self.structure.n_id.numel() and torch.equal(ids.cpu(), self.structure.n_id):
             # The whole structure in its own order: no row is copied, and its edges stay in place.
             if self._whole is None or self._whole.n_id.device != device:
-                self._whole = self._served().to(device)
+                self._whole = self._served(None, device)
             return self._whole
         cpu_ids = ids.cpu()
         if cpu_ids.numel() and int(cpu_ids.max()) >= self._row.numel():
@@ -78,7 +83,7 @@ class StoredTeacher(Teacher):
         rows = self._row[cpu_ids]
         if bool((rows < 0).any()):
             raise DataError(self._unknown(cpu_ids[rows < 0]))
-        return self._served().select(rows).to(device)
+        return self._served(rows, device)
 
     @staticmethod
     def _unknown(ids: Tensor) -> str:

@@ -34,7 +34,7 @@ def count_macs(model: nn.Module, *inputs: Any) -> int:
     Args:
         inputs: arguments of `model`.
     """
-    with _evaluating(model), FlopCounterMode(display=False, custom_mapping=_SPARSE) as counter:
+    with _evaluating(model), _frozen(model), FlopCounterMode(display=False, custom_mapping=_SPARSE) as counter:
         model(*inputs)
     return counter.get_total_flops() // 2
 
@@ -206,6 +206,19 @@ def _evaluating(model: nn.Module) -> Iterator[None]:
             module.training = True
 
 
+@contextmanager
+def _frozen(model: nn.Module) -> Iterator[None]:
+    """With parameters that take no gradient: torch's counter fails on modules that are called with views of others."""
+    learning = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    for parameter in learning:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in learning:
+            parameter.requires_grad_(True)
+
+
 def _timed(steps: Callable[[], tuple[Callable[[], Any], ...]], warmup: int, repeats: int) -> list[list[float]]:
     """Milliseconds of each step in each counted repeat; `steps()` prepares those of one repeat off the clock."""
     rounds = []
@@ -250,11 +263,18 @@ def _sampled(pattern: Tensor, a: Tensor, b: Tensor, *args: Any, out_val: Any = N
     return 2 * pattern.values().numel() * a.size(1)
 
 
+def _grouped_product(a: Tensor, b: Tensor, *args: Any, out_val: Any = None, **kwargs: Any) -> int:
+    """Rows [N, C] in groups, each with a matrix of b [G, C, D]: every row is multiplied once."""
+    return 2 * a.size(0) * a.size(1) * b.size(-1)
+
+
 # The counter hands shapes to a formula unless it says that it reads tensors.
-for _formula in (_product, _sum_and_product, _sampled):
+for _formula in (_product, _sum_and_product, _sampled, _grouped_product):
     setattr(_formula, "_get_raw", True)  # noqa: B010
 _SPARSE = {
     torch.ops.aten.mm: _product,
     torch.ops.aten.addmm: _sum_and_product,
     torch.ops.aten.sparse_sampled_addmm: _sampled,
 }
+if hasattr(torch.ops.aten, "_grouped_mm"):  # of which the counter knows nothing
+    _SPARSE[torch.ops.aten._grouped_mm] = _grouped_product

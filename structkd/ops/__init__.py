@@ -11,6 +11,7 @@ from structkd.ops.edge_distance import edge_square_distance
 from structkd.ops.edge_kl import edge_difference_kl
 from structkd.ops.edge_layer import edge_batch_norm, edge_layer, edge_moments, edge_terms, edges_of
 from structkd.ops.farthest_points import farthest_points
+from structkd.ops.grouped_matmul import grouped_matmul
 from structkd.ops.info_nce import info_nce
 from structkd.ops.iou_2d import iou_2d
 from structkd.ops.knn import knn
@@ -25,6 +26,7 @@ from structkd.ops.sparse_conv import Rules, sparse_conv, strided_rules, submanif
 from structkd.ops.sparse_features import is_sparse, linear, take_rows
 from structkd.ops.spmm import edge_dot, spmm
 from structkd.ops.three_nn import three_interpolate, three_nn
+from structkd.ops.traced import trace
 from structkd.ops.voxels import Voxels, hard_voxelize, voxelize
 
 __all__ = [
@@ -46,6 +48,7 @@ __all__ = [
     "edges_of",
     "farthest_points",
     "gather_from_grid",
+    "grouped_matmul",
     "hard_voxelize",
     "info_nce",
     "iou_2d",
@@ -72,5 +75,6 @@ __all__ = [
     "take_rows",
     "three_interpolate",
     "three_nn",
+    "trace",
     "voxelize",
 ]

@@ -17,7 +17,13 @@ _MARGIN = 1e-4
 
 @torch.no_grad()
 def ball_query(
-    x: Tensor, y: Tensor, radius: float, k: int, batch_x: Tensor | None = None, batch_y: Tensor | None = None
+    x: Tensor,
+    y: Tensor,
+    radius: float,
+    k: int,
+    batch_x: Tensor | None = None,
+    batch_y: Tensor | None = None,
+    inner: float = 0.0,
 ) -> Tensor:
     """Rows of `x` within `radius` of each centre: the first `k` of them in the order of `x`.
 
@@ -32,6 +38,8 @@ def ball_query(
         radius: in metres; a point exactly at this distance is outside.
         k: rows a centre gets.
         batch_x, batch_y: [N], [M] int64 ascending scene of each row; both or none.
+        inner: points nearer than this are left out, but not one that is the centre itself (0: a ball; 3DSSD takes
+            shells).
 
     Returns:
         [M, k] int64.
@@ -68,7 +76,7 @@ def ball_query(
         done = int(total[start - 1]) if start else 0
         end = max(start + 1, int(torch.searchsorted(total, done + BLOCK, right=True)))
         out[start:end] = _first_within(
-            x, y[start:end], radius, k, order, low[start:end], high[start:end], out[start:end]
+            x, y[start:end], radius, inner, k, order, low[start:end], high[start:end], out[start:end]
         )
         start = end
     return out
@@ -99,14 +107,15 @@ def _candidates(x: Tensor, y: Tensor, radius: float, batch_x: Tensor, batch_y: T
 
 
 def _first_within(
-    x: Tensor, y: Tensor, radius: float, k: int, order: Tensor, low: Tensor, high: Tensor, out: Tensor
+    x: Tensor, y: Tensor, radius: float, inner: float, k: int, order: Tensor, low: Tensor, high: Tensor, out: Tensor
 ) -> Tensor:
     """[M, k] for a block of centres `y` and their runs; `out` holds what stands for nothing."""
     length = (high - low).flatten()
     run = torch.repeat_interleave(length)
     place = torch.arange(run.numel(), device=x.device) - (length.cumsum(0) - length)[run]
     row, centre = order[low.flatten()[run] + place], run // low.size(1)
-    near = (x[row] - y[centre]).square().sum(1) < radius * radius
+    distance = (x[row] - y[centre]).square().sum(1)
+    near = (distance < radius * radius) & ((distance >= inner * inner) | (distance == 0))
     hit = (centre[near] * x.size(0) + row[near]).sort().values
     centre, row = hit // x.size(0), hit % x.size(0)
     count = torch.bincount(centre, minlength=y.size(0))

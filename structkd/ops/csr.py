@@ -10,6 +10,7 @@ from torch import Tensor
 
 from structkd.errors import DataError
 from structkd.ops.memo import TensorMemo
+from structkd.ops.pieces import Pieces
 
 # torch announces once per process that its CSR layout is in beta; get that over with unseen.
 with warnings.catch_warnings():
@@ -91,6 +92,12 @@ class CSR:
         targets = torch.arange(self.shape[0], device=self.device)
         return torch.repeat_interleave(targets, self.degree(), output_size=self.num_edges)
 
+    @cached_property
+    @torch.inference_mode(False)
+    def pieces(self) -> Pieces:
+        """The rows as kernels take them, long ones by the piece."""
+        return Pieces(self.rowptr)
+
     def degree(self) -> Tensor:
         """[num_dst] int64, number of entries of each row; parallel edges count each."""
         return self.rowptr[1:] - self.rowptr[:-1]
@@ -137,7 +144,12 @@ def csr_of(edge_index: Tensor, num_dst: int, num_src: int | None = None) -> CSR:
     Layers call it in every forward pass. An in-place change of `edge_index` (also through a view) rebuilds;
     see `TensorMemo` for what cannot be noticed. Nothing is kept alive: the CSR goes with the tensor.
     """
-    return _csr_of_edges(edge_index, num_dst, num_dst if num_src is None else num_src)
+    num_src = num_dst if num_src is None else num_src
+    if torch.compiler.is_compiling():
+        from structkd.ops.traced import traced_csr
+
+        return traced_csr(edge_index, num_dst, num_src)
+    return _csr_of_edges(edge_index, num_dst, num_src)
 
 
 def csr_of_matrix(matrix: Tensor) -> CSR:
@@ -150,8 +162,8 @@ _csr_of_matrix = TensorMemo(CSR.from_sparse)
 
 
 def check_ids(name: str, ids: Tensor, size: int) -> None:
-    """Raise a `DataError` that names `ids` unless all of them are from 0 to `size` - 1."""
-    if ids.numel() == 0:
+    """Raise a `DataError` that names `ids` unless all of them are from 0 to `size` - 1 (unseen while tracing)."""
+    if torch.compiler.is_compiling() or ids.numel() == 0:
         return
     low, high = (int(bound) for bound in torch.aminmax(ids))
     if low < 0 or high >= size:

@@ -9,9 +9,10 @@ from torch import Tensor
 
 from structkd.backends import Backend, Op
 from structkd.errors import DataError
-from structkd.ops.edge_layer import edges_of
+from structkd.ops.edge_layer import edges_of, neighbor_rows
 from structkd.ops.known_gradient import with_gradient
 from structkd.ops.precision import accumulator
+from structkd.ops.triton.launch import refusals, too_wide
 
 #: Numbers in each of the four working buffers; on the CPU all of them fit the second-level cache.
 CHUNK = {"cpu": 1 << 17, "cuda": 1 << 24}
@@ -34,7 +35,9 @@ def edge_difference(
             may learn (gradients of first order); half and bfloat16 are computed in float32.
         index: [N, K] rows of the u that are each centre's neighbours.
         weight: [N] a constant. Default: ones.
-        backend: `blocked`, or `naive` (the reference; holds [N, K, C'] several times).
+        backend: `triton` (CUDA; visits the edges from their centres and, for the gradient of u, from their points, so
+            that every gradient is a sum in registers: deterministic, no atomics), `blocked`, or `naive` (the
+            reference; holds [N, K, C'] several times).
 
     Returns:
         A scalar; 0 without edges.
@@ -59,14 +62,17 @@ def _naive(u_s: Tensor, v_s: Tensor, u_t: Tensor, v_t: Tensor, index: Tensor, we
     dtype = accumulator(u_s, v_s, u_t, v_t)
     u_s, v_s, u_t, v_t = (term.to(dtype) for term in (u_s, v_s, u_t, v_t))
     distance = (edges_of(u_s, v_s, index) - edges_of(u_t, v_t, index)).square().sum((1, 2))
-    return distance.sum() if weight is None else distance @ weight.detach().to(dtype)
+    if weight is None:
+        return distance.sum()
+    with torch.autocast(distance.device.type, enabled=False):
+        return distance @ weight.detach().to(dtype)
 
 
 def _blocked(u_s: Tensor, v_s: Tensor, u_t: Tensor, v_t: Tensor, index: Tensor, weight: Tensor | None) -> Tensor:
     dtype = accumulator(u_s, v_s, u_t, v_t)
     sides = ((u_s, v_s), (u_t, v_t))
     learns = [torch.is_grad_enabled() and (u.requires_grad or v.requires_grad) for u, v in sides]
-    with torch.no_grad():
+    with torch.no_grad(), torch.autocast(v_s.device.type, enabled=False):
         weight = torch.ones_like(v_s[:, 0], dtype=dtype) if weight is None else weight.to(dtype)
         visited = weight.nonzero().flatten()
         terms = [(u.to(dtype), v.to(dtype)[visited]) for u, v in sides]
@@ -80,6 +86,31 @@ def _blocked(u_s: Tensor, v_s: Tensor, u_t: Tensor, v_t: Tensor, index: Tensor, 
             for leaf, slope in ((u, gradient[0]), (v, of_v)):
                 value = value + with_gradient(torch.zeros_like(value), leaf, slope.to(leaf.dtype))
     return value
+
+
+def _triton(u_s: Tensor, v_s: Tensor, u_t: Tensor, v_t: Tensor, index: Tensor, weight: Tensor | None) -> Tensor:
+    from structkd.ops.triton.edge_difference import one_end
+
+    dtype = accumulator(u_s, v_s, u_t, v_t)
+    grad = torch.is_grad_enabled()
+    of_u, of_v = ((grad and a.requires_grad, grad and b.requires_grad) for a, b in ((u_s, u_t), (v_s, v_t)))
+    with torch.no_grad():
+        weight = torch.ones_like(v_s[:, 0], dtype=dtype) if weight is None else weight.to(dtype).contiguous()
+        csr = neighbor_rows(index, u_s.size(0))
+        u, v = (u_s.detach(), u_t.detach()), (v_s.detach(), v_t.detach())
+        value, slopes_v = one_end(csr, v, u, weight, of_v, centers=True)
+        slopes_u: list[Tensor | None] = [None, None]
+        if any(of_u):
+            _, slopes_u = one_end(csr.t(), u, v, weight, of_u, centers=False)
+    assert value is not None
+    for leaf, slope in zip((u_s, u_t, v_s, v_t), slopes_u + slopes_v):
+        if slope is not None:
+            value = value + with_gradient(torch.zeros_like(value), leaf, slope)
+    return value
+
+
+def _no_triton(u_s: Tensor | None = None, *terms: Tensor | None) -> list[str]:
+    return refusals(u_s, *terms) or ([] if u_s is None else too_wide(u_s.size(1)))
 
 
 def _visit(sides: Sequence[Terms], index: Tensor, weight: Tensor, gradients: Sequence[Terms | None]) -> Tensor:
@@ -109,4 +140,6 @@ def _visit(sides: Sequence[Terms], index: Tensor, weight: Tensor, gradients: Seq
     return torch.stack(total).sum()
 
 
-EDGE_DIFFERENCE = Op("edge_difference", [Backend("blocked", _blocked), Backend("naive", _naive)])
+EDGE_DIFFERENCE = Op(
+    "edge_difference", [Backend("triton", _triton, _no_triton), Backend("blocked", _blocked), Backend("naive", _naive)]
+)

@@ -11,8 +11,10 @@ from torch.autograd.function import once_differentiable
 
 from structkd.backends import Backend, Op
 from structkd.errors import DataError
-from structkd.ops.csr import check_ids
+from structkd.ops.csr import CSR, check_ids
+from structkd.ops.memo import TensorMemo
 from structkd.ops.precision import accumulator
+from structkd.ops.triton.launch import refusals
 
 #: Numbers in each of the two working buffers: 2 MB in float32 on the CPU, where they share the caches with gathered
 #: rows; on a GPU, large enough to fill it.
@@ -29,7 +31,8 @@ def edge_square_distance(x: Tensor, edge_index: Tensor, *, backend: str | None =
     Args:
         x: [N, C] floating point; half and bfloat16 are computed in float32. Its gradient is of first order.
         edge_index: [2, E] ends of each edge.
-        backend: `chunked`, or `naive` (the reference; holds [E, C] several times).
+        backend: `triton` (CUDA; its gradient is a sum over the edges of each node, in order), `chunked`, or `naive`
+            (the reference; holds [E, C] several times).
 
     Returns:
         [E] in the dtype of `x`.
@@ -90,4 +93,33 @@ def _differences(x: Tensor, edge_index: Tensor) -> Any:
         yield chunk, a.sub_(b)
 
 
-EDGE_SQUARE_DISTANCE = Op("edge_square_distance", [Backend("chunked", _Chunked.apply), Backend("naive", _naive)])
+def _at_both_ends(edge_index: Tensor, num_nodes: int) -> CSR:
+    csr = CSR.from_edges(torch.cat([edge_index, edge_index.flip(0)], 1), num_nodes)
+    edge = csr.eid % max(edge_index.size(1), 1)
+    return CSR(csr.rowptr, csr.col, edge, None, csr.shape)
+
+
+_incident = TensorMemo(_at_both_ends)
+
+
+class _Fused(Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, edge_index: Tensor) -> Tensor:
+        from structkd.ops.triton.edge_distance import square_distance
+
+        ctx.save_for_backward(x, edge_index)
+        return square_distance(x, edge_index)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor, None]:
+        from structkd.ops.triton.edge_distance import square_distance_backward
+
+        x, edge_index = ctx.saved_tensors
+        return square_distance_backward(x, _incident(edge_index, x.size(0)), upstream), None
+
+
+EDGE_SQUARE_DISTANCE = Op(
+    "edge_square_distance",
+    [Backend("triton", _Fused.apply, refusals), Backend("chunked", _Chunked.apply), Backend("naive", _naive)],
+)

@@ -7,6 +7,7 @@ of all points, v [N, C'] of the N centres, and `index` [N, K], the rows of u tha
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -15,11 +16,13 @@ from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
+from structkd.backends import Backend, Op
 from structkd.errors import ConfigError, DataError
 from structkd.ops.csr import CSR
 from structkd.ops.memo import TensorMemo
 from structkd.ops.precision import accumulator
 from structkd.ops.spmm import spmm
+from structkd.ops.triton.launch import refusals
 
 FUSE = ("identity", "sub")
 REDUCE = ("none", "max")
@@ -99,7 +102,7 @@ def edge_moments(u: Tensor, v: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
     mean_u, mean_v = (count * u).sum(0) / edges, v.sum(0) * index.size(1) / edges
     u, v = u - mean_u, v - mean_v
     squares = (count * u.square()).sum(0) + index.size(1) * v.square().sum(0)
-    products = (v * spmm(_rows_of(index, u.size(0)), u)).sum(0)
+    products = (v * spmm(neighbor_rows(index, u.size(0)), u)).sum(0)
     return mean_u + mean_v, ((squares + 2 * products) / edges).clamp(min=0)
 
 
@@ -162,25 +165,50 @@ def edges_of(u: Tensor, v: Tensor, index: Tensor, reduce: str = "none") -> Tenso
     if index.size(1) == 0:
         return torch.zeros_like(v)
     # ReLU and the centre's own term keep the order of the neighbours.
-    return (_NeighborMax.apply(u, index) + v).relu()
+    return (NEIGHBOR_MAX(u, index) + v).relu()
+
+
+Finder = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 
 
 class _NeighborMax(Function):
     @staticmethod
-    def forward(ctx: Any, u: Tensor, index: Tensor) -> Tensor:
-        step = max(1, CHUNK.get(u.device.type, CHUNK["cuda"]) // max(index.size(1) * u.size(1), 1))
-        found = [u[rows].max(1) for rows in index.split(step)]
-        largest = torch.cat([block.values for block in found])
-        place = torch.cat([block.indices for block in found])
-        ctx.save_for_backward(index.gather(1, place))
+    def forward(ctx: Any, find: Finder, u: Tensor, index: Tensor) -> Tensor:
+        largest, winner = find(u, index)
+        ctx.save_for_backward(winner)
         ctx.points = u.size(0)
         return largest
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         (winner,) = ctx.saved_tensors
-        return grad.new_zeros(ctx.points, grad.size(1)).scatter_add_(0, winner, grad), None
+        # One row more takes what is nobody's.
+        grad_u = grad.new_zeros(ctx.points + 1, grad.size(1))
+        return None, grad_u.scatter_add_(0, winner, grad)[:-1], None
+
+
+def _find_blocked(u: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
+    """[N, C'] maxima over each centre's neighbours, and the rows of u that they are of."""
+    step = max(1, CHUNK.get(u.device.type, CHUNK["cuda"]) // max(index.size(1) * u.size(1), 1))
+    found = [u[rows].max(1) for rows in index.split(step)]
+    largest = torch.cat([block.values for block in found])
+    place = torch.cat([block.indices for block in found])
+    return largest, index.gather(1, place)
+
+
+def _find_triton(u: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
+    from structkd.ops.triton.segment import row_max
+
+    return row_max(neighbor_rows(index, u.size(0)), u)
+
+
+def _blocked_max(u: Tensor, index: Tensor) -> Tensor:
+    return _NeighborMax.apply(_find_blocked, u, index)
+
+
+def _triton_max(u: Tensor, index: Tensor) -> Tensor:
+    return _NeighborMax.apply(_find_triton, u, index)
 
 
 def _compressed(index: Tensor, num_points: int) -> CSR:
@@ -192,7 +220,7 @@ def _compressed(index: Tensor, num_points: int) -> CSR:
 
 
 #: Both sides of a distiller share the neighbours, and so the transpose that their gradients need.
-_rows_of = TensorMemo(_compressed)
+neighbor_rows = TensorMemo(_compressed)
 
 
 def _check(u: Tensor, v: Tensor, index: Tensor) -> None:
@@ -201,3 +229,7 @@ def _check(u: Tensor, v: Tensor, index: Tensor) -> None:
             f"An edge layer got terms {tuple(u.shape)} and {tuple(v.shape)} with neighbours {tuple(index.shape)}; "
             "expected [M, C'] of points, [N, C'] of centres and [N, K]."
         )
+
+
+#: Maximum [N, C'] over the neighbours [N, K], at least one, of rows [M, C'].
+NEIGHBOR_MAX = Op("neighbor_max", [Backend("triton", _triton_max, refusals), Backend("blocked", _blocked_max)])

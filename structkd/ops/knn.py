@@ -5,7 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from structkd.backends import Backend, Op
 from structkd.errors import ConfigError, DataError
+from structkd.ops.triton.launch import refusals
 
 #: With more coordinates than these, products are several times faster than differences.
 WIDE = 32
@@ -16,6 +18,8 @@ ROWS = 128
 GROUPS = 256
 #: Most numbers that are gathered at once to measure distances of what is near.
 GATHERED = 1 << 22
+#: Neighbours that the kernel has room for.
+MOST = 256
 
 
 @torch.no_grad()
@@ -28,6 +32,8 @@ def knn(
     metric: str = "euclidean",
     loop: bool = False,
     block: int = 16384,
+    *,
+    backend: str | None = None,
 ) -> tuple[Tensor, Tensor]:
     """The `k` nearest rows of `x` for each query.
 
@@ -42,7 +48,9 @@ def knn(
             `y`; without `y` `batch_x` serves for both.
         metric: "euclidean", or "cosine" for 1 - cos (a zero vector is at distance 1 of everything).
         loop: without `y`, whether a row may be its own neighbour.
-        block: largest number of rows of `x` compared at once, with 128 queries; a few [128, block] arrays are held.
+        block: largest number of rows of `x` compared at once by `tiled`, with 128 queries; a few [128, block] arrays
+            are held.
+        backend: `triton` (CUDA; no distance is written, up to 256 neighbours, measured in float32) or `tiled`.
 
     Returns:
         index: [2, R] rows (query, neighbour), grouped by query and nearest first; R = M k where every query finds k
@@ -58,6 +66,52 @@ def knn(
     alone = y is None
     y, batch_y = (x, batch_x) if y is None else (y, batch_y)
     _check(x, y, batch_x, batch_y)
+    if metric not in ("euclidean", "cosine"):
+        raise ConfigError(f"metric is '{metric}'; expected 'euclidean' or 'cosine'.")
+    return KNN(x, y, k, batch_x, batch_y, metric, alone and not loop, block, backend=backend)
+
+
+def _triton(
+    x: Tensor, y: Tensor, k: int, batch_x: Tensor | None, batch_y: Tensor | None, metric: str, others: bool, block: int
+) -> tuple[Tensor, Tensor]:
+    from structkd.ops.triton.knn import nearest
+
+    dtype = x.dtype
+    if metric == "cosine":
+        x, y = _unit(x, 0), _unit(y, 1)
+    index, distance = nearest(x, y, k, batch_x, batch_y, others)
+    if metric == "cosine":
+        distance = distance.square() / 2  # of unit vectors
+    query = torch.arange(y.size(0), device=x.device).repeat_interleave(k, output_size=index.numel())
+    pairs, distance = torch.stack([query, index.flatten()]), distance.flatten().to(dtype)
+    if batch_x is None and x.size(0) - others >= k:
+        return pairs, distance  # all are there, which is known without looking
+    there = pairs[1] >= 0
+    return pairs[:, there], distance[there]
+
+
+def _unit(rows: Tensor, side: int) -> Tensor:
+    """Rows of length 1; one of zeros points where nothing of the other side does, at distance 1 of everything."""
+    rows = rows.float()
+    zero = (rows == 0).all(1, keepdim=True)
+    further = torch.zeros(2, device=rows.device)
+    further[side] = 1
+    return torch.cat([torch.nn.functional.normalize(rows, dim=1), zero * further], 1)
+
+
+def _no_triton(x: Tensor | None = None, y: Tensor | None = None, k: int = 1, *rest: object) -> list[str]:
+    reasons = refusals(x, y, dtypes=(torch.float16, torch.bfloat16, torch.float32))
+    if x is not None and not reasons:
+        if k > MOST:
+            reasons.append(f"{k} neighbours are more than {MOST}")
+        if x.size(0) >= 2**31:
+            reasons.append(f"{x.size(0)} rows are too many for a key")
+    return reasons
+
+
+def _tiled(
+    x: Tensor, y: Tensor, k: int, batch_x: Tensor | None, batch_y: Tensor | None, metric: str, others: bool, block: int
+) -> tuple[Tensor, Tensor]:
     space = _Space(x, y, metric)
     narrowed = 2 * max(2 * k, GROUPS)  # columns from which on a tile is worth it
     found_index, found_distance = [], []
@@ -76,7 +130,7 @@ def knn(
             estimated = narrow and space.estimates
             area = slice(top, top + rows.numel()), slice(left, left + columns.numel())
             tile = space.estimate(*area) if estimated else space.distance(rows, columns)
-            if alone and not loop:
+            if others:
                 tile.masked_fill_(rows.unsqueeze(1) == columns, float("inf"))
             if batch_x is not None and batch_y is not None:
                 tile.masked_fill_(batch_y[rows].unsqueeze(1) != batch_x[columns], float("inf"))
@@ -105,8 +159,6 @@ class _Space:
     """
 
     def __init__(self, x: Tensor, y: Tensor, metric: str) -> None:
-        if metric not in ("euclidean", "cosine"):
-            raise ConfigError(f"metric is '{metric}'; expected 'euclidean' or 'cosine'.")
         wide, self.cosine = x.size(1) > WIDE, metric == "cosine"
         self.estimates = wide and not self.cosine
         dtype = torch.float64 if wide and self.cosine else torch.promote_types(x.dtype, torch.float32)
@@ -209,6 +261,8 @@ def _check(x: Tensor, y: Tensor, batch_x: Tensor | None, batch_y: Tensor | None)
         raise DataError(f"knn got points {tuple(x.shape)} and queries {tuple(y.shape)}; expected [N, C] and [M, C].")
     if (batch_x is None) != (batch_y is None):
         raise DataError("knn got a batch vector for one side only; give batch_x and batch_y, or neither.")
+    if torch.compiler.is_compiling():
+        return  # there are no values to look at
     for name, rows, batch in (("x", x, batch_x), ("y", y, batch_y)):
         if not bool(torch.isfinite(rows).all()):
             raise DataError(f"knn: {name} holds NaN or infinity; every coordinate must be finite.")
@@ -216,3 +270,6 @@ def _check(x: Tensor, y: Tensor, batch_x: Tensor | None, batch_y: Tensor | None)
             continue
         if batch.shape != rows.shape[:1] or bool((batch[1:] < batch[:-1]).any()):
             raise DataError(f"knn: batch_{name} must be ascending, one entry for each of {rows.size(0)} rows.")
+
+
+KNN = Op("knn", [Backend("triton", _triton, _no_triton), Backend("tiled", _tiled)])

@@ -10,7 +10,11 @@ from torch import Tensor
 from structkd.backends import Backend, Op
 from structkd.errors import DataError
 from structkd.ops.iou_2d import iou_2d
-from structkd.ops.rotated_iou import near_pairs, rotated_iou
+from structkd.ops.rotated_iou import ROUNDING, TINY, near_pairs, rotated_iou
+from structkd.ops.triton.launch import refusals
+
+#: Boxes that the kernel has room for.
+MOST = 16384
 
 
 @torch.no_grad()
@@ -102,6 +106,19 @@ def _keep(
             return keep
 
 
+def _triton(boxes: Tensor, threshold: float, groups: Tensor | None) -> Tensor:
+    from structkd.ops.triton.nms import kept
+
+    return kept(boxes, threshold, groups, boxes.size(1) == 5, TINY, ROUNDING)
+
+
+def _no_triton(boxes: Tensor | None = None, threshold: float = 0, groups: Tensor | None = None) -> list[str]:
+    reasons = refusals(boxes, groups)
+    if boxes is not None and not reasons and boxes.size(0) > MOST:
+        return [f"{boxes.size(0)} boxes are more than {MOST}"]
+    return reasons
+
+
 #: Both take boxes by descending rank (float64), the threshold and groups, and return which are kept, [N] bool.
-NMS = Op("nms", [Backend("reference", _reference)])
-NMS_ROTATED = Op("nms_rotated", [Backend("reference", _reference_rotated)])
+NMS = Op("nms", [Backend("triton", _triton, _no_triton), Backend("reference", _reference)])
+NMS_ROTATED = Op("nms_rotated", [Backend("triton", _triton, _no_triton), Backend("reference", _reference_rotated)])

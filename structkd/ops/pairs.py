@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from structkd.errors import DataError
-from structkd.ops.csr import check_ids
+from structkd.ops.csr import CSR, check_ids
 from structkd.ops.memo import TensorMemo
 
 
@@ -39,6 +39,26 @@ def sum_by_pair(edge_index: Tensor, num_nodes: int, value: Tensor) -> Tensor:
     return total.index_add_(0, _pair_of_edge(edge_index, num_nodes), value)
 
 
+def both_ways(edge_index: Tensor, num_nodes: int) -> CSR:
+    """Compressed rows that hold each pair of an edge list at both of its ends, loops left out.
+
+    `eid` is the number of the pair; that and `col` are int32 where the ids allow it. Computed once, as `pairs_of`.
+    """
+    return _both_ways(edge_index, num_nodes)
+
+
+def _turn(edge_index: Tensor, num_nodes: int) -> CSR:
+    pairs = pairs_of(edge_index, num_nodes)
+    proper = (pairs.i != pairs.j).nonzero().squeeze(1)
+    i, j = pairs.i[proper], pairs.j[proper]
+    row, pair = torch.cat([i, j]), torch.cat([proper, proper])
+    order = torch.sort(row, stable=True).indices
+    count = torch.bincount(row, minlength=num_nodes)
+    rowptr = torch.cat([count.new_zeros(1), count.cumsum(0)])
+    narrow = pair.int() if pairs.i.numel() < 2**31 else pair
+    return CSR(rowptr, torch.cat([j, i])[order], narrow[order], None, (num_nodes, num_nodes))
+
+
 def _build(edge_index: Tensor, num_nodes: int) -> Pairs:
     if edge_index.dim() != 2 or edge_index.size(0) != 2:
         raise DataError(f"edge_index has shape {tuple(edge_index.shape)}; expected [2, E].")
@@ -67,4 +87,5 @@ def _keys(edge_index: Tensor, num_nodes: int) -> Tensor:
 
 
 _pairs = TensorMemo(_build)
+_both_ways = TensorMemo(_turn)
 _pair_of_edge = TensorMemo(_find)

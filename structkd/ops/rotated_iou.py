@@ -9,6 +9,7 @@ from torch import Tensor
 
 from structkd.backends import Backend, Op
 from structkd.ops.iou_2d import check_boxes, extent, over_union, overlap_1d
+from structkd.ops.triton.launch import refusals
 
 #: Pairs clipped at once. On the CPU the working arrays (4 edges, float64) then stay in the caches.
 CHUNK = {"cpu": 1 << 13, "cuda": 1 << 20}
@@ -149,5 +150,13 @@ def _clip(a: Tensor, b: Tensor) -> Tensor:
     return torch.minimum(area, 4 * torch.minimum(la * wa, hx * hy))
 
 
+def _triton(a: Tensor, b: Tensor) -> Tensor:
+    from structkd.ops.triton.rotated_iou import intersections
+
+    return intersections(a, b, TINY, ROUNDING)
+
+
 #: Areas [P] of aligned pairs [P, 5], [P, 5] in float64: all that a backend has to provide.
-ROTATED_INTERSECTION = Op("rotated_intersection", [Backend("reference", _reference)])
+ROTATED_INTERSECTION = Op(
+    "rotated_intersection", [Backend("triton", _triton, refusals), Backend("reference", _reference)]
+)

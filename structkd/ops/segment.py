@@ -16,9 +16,13 @@ from torch.autograd.function import once_differentiable
 
 from structkd.backends import Backend, Op
 from structkd.errors import DataError
+from structkd.ops.csr import CSR
+from structkd.ops.memo import TensorMemo
 from structkd.ops.precision import accumulator
+from structkd.ops.triton.launch import refusals
 
 _BLOCK = 2**20  # values compared at a time in the backward pass of the maximum
+_LONGEST = 2**14  # rows of a segment that a kernel's program takes alone
 
 
 def segment_sum(src: Tensor, index: Tensor, num_segments: int, *, backend: str | None = None) -> Tensor:
@@ -28,7 +32,7 @@ def segment_sum(src: Tensor, index: Tensor, num_segments: int, *, backend: str |
         src: [E, ...] floating point; half and bfloat16 are summed in float32.
         index: [E] int64, from 0 to num_segments - 1.
         num_segments: number of segments.
-        backend: `scatter`, the one there is.
+        backend: `triton` (CUDA; deterministic; sorts an index once for as long as it lives unchanged) or `scatter`.
 
     Returns:
         [num_segments, ...] in the dtype of `src`; zero for an empty segment.
@@ -55,7 +59,7 @@ def segment_max(src: Tensor, index: Tensor, num_segments: int, *, backend: str |
         src: [E, ...] floating point.
         index: [E] int64, from 0 to num_segments - 1.
         num_segments: number of segments.
-        backend: `scatter`, the one there is.
+        backend: `triton` (CUDA) or `scatter`.
 
     Returns:
         [num_segments, ...] in the dtype of `src`.
@@ -64,21 +68,30 @@ def segment_max(src: Tensor, index: Tensor, num_segments: int, *, backend: str |
     return SEGMENT_MAX(src, index, num_segments, backend=backend)
 
 
-def segment_softmax(src: Tensor, index: Tensor, num_segments: int) -> Tensor:
-    """Softmax over the rows of each segment, per channel; [E, ...] like `src`, stable for any finite scores."""
-    weight = _below_largest(src, index, num_segments).exp()
-    return (weight / segment_sum(weight, index, num_segments)[index]).to(src.dtype)
+def segment_softmax(src: Tensor, index: Tensor, num_segments: int, *, backend: str | None = None) -> Tensor:
+    """Softmax over the rows of each segment, per channel; [E, ...] like `src`, stable for any finite scores.
+
+    Args:
+        src, index, num_segments: as for `segment_sum`.
+        backend: `triton` (CUDA; two passes over the rows, gradients of first order), `analytic` (its gradient by the
+            formula) or `composed` of maxima and sums (the reference).
+    """
+    _check(src, index)
+    return SEGMENT_SOFTMAX(src, index, num_segments, False, backend=backend)
 
 
-def segment_log_softmax(src: Tensor, index: Tensor, num_segments: int) -> Tensor:
+def segment_log_softmax(src: Tensor, index: Tensor, num_segments: int, *, backend: str | None = None) -> Tensor:
     """Logarithm of `segment_softmax`, taken without ever forming it."""
-    score = _below_largest(src, index, num_segments)
-    return (score - segment_sum(score.exp(), index, num_segments).log()[index]).to(src.dtype)
+    _check(src, index)
+    return SEGMENT_SOFTMAX(src, index, num_segments, True, backend=backend)
 
 
-def _below_largest(src: Tensor, index: Tensor, num_segments: int) -> Tensor:
+def _composed_softmax(src: Tensor, index: Tensor, num_segments: int, log: bool) -> Tensor:
     # The shift cancels out of a softmax, so it needs no gradient.
-    return src.to(accumulator(src)) - segment_max(src.detach(), index, num_segments)[index]
+    score = src.to(accumulator(src)) - segment_max(src.detach(), index, num_segments)[index]
+    weight = score.exp()
+    total = segment_sum(weight, index, num_segments)
+    return (score - total.log()[index] if log else weight / total[index]).to(src.dtype)
 
 
 def _check(src: Tensor, index: Tensor) -> None:
@@ -134,5 +147,125 @@ def _first_winners(src: Tensor, index: Tensor, out: Tensor) -> Tensor:
     return winner.view_as(out)
 
 
-SEGMENT_SUM = Op("segment_sum", [Backend("scatter", _sum_scatter)])
-SEGMENT_MAX = Op("segment_max", [Backend("scatter", _SegmentMax.apply)])
+class _Softmax(Function):
+    """Softmax or its logarithm, with a backward that can itself be differentiated."""
+
+    @staticmethod
+    def forward(ctx: Any, src: Tensor, index: Tensor, num_segments: int, log: bool) -> Tensor:
+        largest = segment_max(src, index, num_segments).to(accumulator(src))
+        out = src - largest.index_select(0, index)
+        weight = out.exp() if log else out.exp_()
+        total = segment_sum(weight, index, num_segments)
+        if log:
+            out = out.sub_(total.log_().index_select(0, index))
+        else:
+            out = weight.div_(total.index_select(0, index))
+        out = out.to(src.dtype)
+        ctx.save_for_backward(out, index)
+        ctx.num_segments, ctx.log = num_segments, log
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        out, index = ctx.saved_tensors
+        # log p: g - p sum(g);  p: p (g - sum(p g)).
+        share = out.exp() if ctx.log else grad * out
+        total = segment_sum(grad if ctx.log else share, index, ctx.num_segments).index_select(0, index)
+        return grad - share * total if ctx.log else share - out * total, None, None, None
+
+
+def _group(index: Tensor, num_segments: int) -> CSR:
+    keys = index.int() if num_segments <= torch.iinfo(torch.int32).max else index
+    order = torch.sort(keys, stable=True).indices
+    count = torch.bincount(index, minlength=num_segments)
+    order = order.int() if order.numel() <= torch.iinfo(torch.int32).max else order
+    rowptr = torch.cat([count.new_zeros(1), count.cumsum(0)])
+    return CSR(rowptr, order, order, None, (num_segments, index.numel()))
+
+
+#: Rows by segment, as compressed rows.
+rows_by_segment = TensorMemo(_group)
+
+
+class _RowSum(Function):
+    @staticmethod
+    def forward(ctx: Any, src: Tensor, index: Tensor, num_segments: int) -> Tensor:
+        from structkd.ops.triton.spmm import row_product
+
+        ctx.save_for_backward(index)
+        out = row_product(rows_by_segment(index, num_segments), _as_rows(src), None)
+        return out.view(num_segments, *src.shape[1:])
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        return grad[ctx.saved_tensors[0]], None, None
+
+
+class _RowMax(Function):
+    @staticmethod
+    def forward(ctx: Any, src: Tensor, index: Tensor, num_segments: int) -> Tensor:
+        from structkd.ops.triton.segment import row_max
+
+        out, winner = row_max(rows_by_segment(index, num_segments), _as_rows(src))
+        ctx.shape = src.shape
+        ctx.save_for_backward(winner)
+        return out.view(num_segments, *src.shape[1:])
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        (winner,) = ctx.saved_tensors
+        grad_src = grad.new_zeros(ctx.shape[0] + 1, winner.size(1))
+        return grad_src.scatter_(0, winner, grad.reshape(winner.shape))[:-1].view(ctx.shape), None, None
+
+
+class _RowSoftmax(Function):
+    @staticmethod
+    def forward(ctx: Any, src: Tensor, index: Tensor, num_segments: int, log: bool) -> Tensor:
+        from structkd.ops.triton.segment import row_softmax
+
+        csr = rows_by_segment(index, num_segments)
+        out = row_softmax(csr, _as_rows(src), log).view(src.shape)
+        ctx.save_for_backward(out)
+        ctx.csr, ctx.log = csr, log
+        return out
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        from structkd.ops.triton.segment import row_softmax_backward
+
+        (out,) = ctx.saved_tensors
+        found = row_softmax_backward(ctx.csr, _as_rows(out), _as_rows(grad), ctx.log)
+        return found.view(out.shape), None, None, None
+
+
+def _as_rows(src: Tensor) -> Tensor:
+    return src.reshape(src.size(0), math.prod(src.shape[1:]))
+
+
+def _no_triton(src: Tensor | None = None, index: Tensor | None = None, *rest: Any) -> list[str]:
+    return refusals(src, index)
+
+
+def _no_softmax(
+    src: Tensor | None = None, index: Tensor | None = None, num_segments: int = 0, log: bool = False
+) -> list[str]:
+    reasons = refusals(src, index)
+    if index is not None and not reasons:
+        longest = rows_by_segment(index, num_segments).pieces.longest
+        if longest > _LONGEST:
+            return [f"a segment of {longest} rows is more than one program should take ({_LONGEST})"]
+    return reasons
+
+
+SEGMENT_SUM = Op("segment_sum", [Backend("triton", _RowSum.apply, _no_triton), Backend("scatter", _sum_scatter)])
+SEGMENT_MAX = Op("segment_max", [Backend("triton", _RowMax.apply, _no_triton), Backend("scatter", _SegmentMax.apply)])
+SEGMENT_SOFTMAX = Op(
+    "segment_softmax",
+    [
+        Backend("triton", _RowSoftmax.apply, _no_softmax),
+        Backend("analytic", _Softmax.apply),
+        Backend("composed", _composed_softmax),
+    ],
+)

@@ -2,21 +2,35 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
+from torch.autograd import Function
+from torch.autograd.function import once_differentiable
 
+from structkd.backends import Backend, Op
 from structkd.errors import DataError
 from structkd.ops.precision import accumulator
-from structkd.ops.segment import segment_max, segment_sum
+from structkd.ops.segment import rows_by_segment, segment_max, segment_sum
+from structkd.ops.triton.launch import refusals
 
 #: Up to this growth of a segment's sum of exponentials its logarithm is taken of the growth, which keeps its digits.
 _SMALL = 0.5
 #: Differences above this are left to the plain logarithms, which cannot overflow.
 _LARGE = 20.0
+#: Entries of a segment that a kernel's program takes alone.
+_LONGEST = 2**14
 
 
 def segment_kl(
-    score_p: Tensor, score_q: Tensor, index: Tensor, num_segments: int, zeros: Tensor | None = None
+    score_p: Tensor,
+    score_q: Tensor,
+    index: Tensor,
+    num_segments: int,
+    zeros: Tensor | None = None,
+    *,
+    backend: str | None = None,
 ) -> Tensor:
     r"""Divergence of one softmax from another within each segment.
 
@@ -33,6 +47,8 @@ def segment_kl(
         index: [E] int64 segment of each, in any order.
         num_segments: number of segments.
         zeros: [num_segments] how many further entries of score 0 each segment has. Default: none.
+        backend: `triton` (CUDA) or `analytic` (gradients by the formula, of first order), or `composed` of maxima and
+            sums (the reference).
 
     Returns:
         [num_segments]; zero for an empty segment.
@@ -47,6 +63,19 @@ def segment_kl(
         )
     if zeros is not None and zeros.shape != (num_segments,):
         raise DataError(f"zeros has shape {tuple(zeros.shape)}; expected [{num_segments}], one count a segment.")
+    return SEGMENT_KL(score_p, score_q, index, num_segments, zeros, backend=backend)
+
+
+def _composed(
+    score_p: Tensor, score_q: Tensor, index: Tensor, num_segments: int, zeros: Tensor | None = None
+) -> Tensor:
+    return _parts(score_p, score_q, index, num_segments, zeros)[0]
+
+
+def _parts(
+    score_p: Tensor, score_q: Tensor, index: Tensor, num_segments: int, zeros: Tensor | None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The divergences, and the logarithms that normalise both sides, [num_segments] each."""
     dtype = accumulator(score_p, score_q)
     a, b = score_p.to(dtype), score_q.to(dtype)
     log_p, log_q = (_log_total(score, index, num_segments, zeros) for score in (a, b))
@@ -54,7 +83,7 @@ def segment_kl(
     growth = segment_sum(p * torch.expm1(d.clamp(max=_LARGE)), index, num_segments)
     small = (growth.abs() < _SMALL) & (segment_max(d.detach(), index, num_segments) < _LARGE)
     gain = torch.where(small, torch.log1p(torch.where(small, growth, 0)), log_q - log_p)
-    return gain - segment_sum(p * d, index, num_segments)
+    return gain - segment_sum(p * d, index, num_segments), log_p, log_q
 
 
 def _log_total(score: Tensor, index: Tensor, num_segments: int, zeros: Tensor | None) -> Tensor:
@@ -66,3 +95,80 @@ def _log_total(score: Tensor, index: Tensor, num_segments: int, zeros: Tensor | 
     if zeros is not None:
         total = total + zeros * (-largest).exp()
     return largest + torch.where(total > 0, total, 1).log()
+
+
+class _KL(Function):
+    @staticmethod
+    def forward(
+        ctx: Any, score_p: Tensor, score_q: Tensor, index: Tensor, num_segments: int, zeros: Tensor | None
+    ) -> Tensor:
+        found = _parts(score_p, score_q, index, num_segments, zeros)
+        ctx.save_for_backward(score_p, score_q, index, *found)
+        return found[0].clone()
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        score_p, score_q, index, value, log_p, log_q = ctx.saved_tensors
+        a, b = score_p - log_p.index_select(0, index), score_q - log_q.index_select(0, index)
+        p, g = a.exp(), grad.index_select(0, index)
+        of_p = of_q = None
+        # By a: p (log p - log q - KL);  by b: q - p.
+        if ctx.needs_input_grad[0]:
+            of_p = ((a - b).sub_(value.index_select(0, index)).mul_(p).mul_(g)).to(score_p.dtype)
+        if ctx.needs_input_grad[1]:
+            of_q = b.exp_().sub_(p).mul_(g).to(score_q.dtype)
+        return of_p, of_q, None, None, None
+
+
+class _RowKL(Function):
+    @staticmethod
+    def forward(
+        ctx: Any, score_p: Tensor, score_q: Tensor, index: Tensor, num_segments: int, zeros: Tensor | None
+    ) -> Tensor:
+        from structkd.ops.triton.segment_kl import row_kl
+
+        csr = rows_by_segment(index, num_segments)
+        found = row_kl(csr, score_p, score_q, zeros, accumulator(score_p, score_q), _SMALL, _LARGE)
+        ctx.save_for_backward(score_p, score_q, index, *found)
+        return found[0].clone()
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        from structkd.ops.triton.segment_kl import row_kl_backward
+
+        score_p, score_q, index, *found = ctx.saved_tensors
+        learns = ctx.needs_input_grad[0], ctx.needs_input_grad[1]
+        return *row_kl_backward(score_p, score_q, index, tuple(found), grad, learns), None, None, None
+
+
+def _analytic(
+    score_p: Tensor, score_q: Tensor, index: Tensor, num_segments: int, zeros: Tensor | None = None
+) -> Tensor:
+    return _KL.apply(score_p, score_q, index, num_segments, zeros)
+
+
+def _triton(score_p: Tensor, score_q: Tensor, index: Tensor, num_segments: int, zeros: Tensor | None = None) -> Tensor:
+    return _RowKL.apply(score_p, score_q, index, num_segments, zeros)
+
+
+def _no_triton(
+    score_p: Tensor | None = None,
+    score_q: Tensor | None = None,
+    index: Tensor | None = None,
+    num_segments: int = 0,
+    zeros: Tensor | None = None,
+) -> list[str]:
+    reasons = refusals(score_p, score_q, index, zeros)
+    if index is not None and not reasons:
+        longest = rows_by_segment(index, num_segments).pieces.longest
+        if longest > _LONGEST:
+            return [f"a segment of {longest} rows is more than one program should take ({_LONGEST})"]
+    return reasons
+
+
+SEGMENT_KL = Op(
+    "segment_kl",
+    [Backend("triton", _triton, _no_triton), Backend("analytic", _analytic), Backend("composed", _composed)],
+)

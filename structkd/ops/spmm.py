@@ -10,7 +10,8 @@ so two products and the cached transpose give gradients of every order, and none
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -21,6 +22,7 @@ from structkd.backends import Backend, Op
 from structkd.errors import DataError
 from structkd.ops.csr import CSR
 from structkd.ops.precision import accumulator
+from structkd.ops.triton.launch import refusals
 
 
 def spmm(csr: CSR, x: Tensor, value: Tensor | None = None, *, backend: str | None = None) -> Tensor:
@@ -31,7 +33,8 @@ def spmm(csr: CSR, x: Tensor, value: Tensor | None = None, *, backend: str | Non
         x: [num_src, C] floating point; half and bfloat16 are summed in float32.
         value: [E] weights in the order of the edge list that `csr` was built from; they replace `csr.value`
             and get a gradient. Default: `csr.value`, a constant, or else ones.
-        backend: `csr` (torch's compressed row product) or `gather` (the reference; holds [E, C]).
+        backend: `triton` (CUDA; deterministic, reads half and bfloat16 as they are), `csr` (torch's compressed row
+            product) or `gather` (the reference; holds [E, C]).
 
     Returns:
         [num_dst, C] in the dtype of `x`; zero for a target without edges.
@@ -52,7 +55,7 @@ def edge_dot(csr: CSR, a: Tensor, b: Tensor, *, backend: str | None = None) -> T
         csr: the edges; `csr.value` plays no part.
         a: [num_dst, C] floating point; half and bfloat16 are summed in float32.
         b: [num_src, C].
-        backend: `csr` (torch's sampled product) or `gather` (the reference; holds [E, C]).
+        backend: `triton` (CUDA), `csr` (torch's sampled product) or `gather` (the reference; holds [E, C]).
 
     Returns:
         [E] in the order of the edge list that `csr` was built from, in the common dtype of `a` and `b`.
@@ -71,41 +74,70 @@ def _check_rows(name: str, x: Tensor, rows: int, csr: CSR) -> None:
         )
 
 
+class Products(NamedTuple):
+    """Who computes both products, without gradients: `rows(csr, x, value)` and `sampled(csr, a, b)`."""
+
+    rows: Callable[[CSR, Tensor, Tensor | None], Tensor]
+    sampled: Callable[[CSR, Tensor, Tensor], Tensor]
+
+
 class _Spmm(Function):
     @staticmethod
-    def forward(ctx: Any, csr: CSR, x: Tensor, value: Tensor | None) -> Tensor:
-        ctx.csr = csr
+    def forward(ctx: Any, products: Products, csr: CSR, x: Tensor, value: Tensor | None) -> Tensor:
+        ctx.products, ctx.csr = products, csr
         # The features are needed only where the weights learn, the weights only where they were given.
-        learns = ctx.needs_input_grad[2]
+        learns = ctx.needs_input_grad[3]
         ctx.save_for_backward(x if learns else None, value)
-        with torch.autocast(x.device.type, enabled=False):
-            return csr.matrix(x.dtype, value) @ x.contiguous()
+        return products.rows(csr, x, value)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         x, value = ctx.saved_tensors
-        grad_x = _Spmm.apply(ctx.csr.t(), grad, value) if ctx.needs_input_grad[1] else None
-        grad_value = _EdgeDot.apply(ctx.csr, grad, x) if ctx.needs_input_grad[2] else None
-        return None, grad_x, grad_value
+        grad_x = _Spmm.apply(ctx.products, ctx.csr.t(), grad, value) if ctx.needs_input_grad[2] else None
+        grad_value = None
+        if ctx.needs_input_grad[3]:
+            grad_value = _EdgeDot.apply(ctx.products, ctx.csr, grad, x).to(value.dtype)
+        return None, None, grad_x, grad_value
 
 
 class _EdgeDot(Function):
     @staticmethod
-    def forward(ctx: Any, csr: CSR, a: Tensor, b: Tensor) -> Tensor:
-        ctx.csr = csr
+    def forward(ctx: Any, products: Products, csr: CSR, a: Tensor, b: Tensor) -> Tensor:
+        ctx.products, ctx.csr = products, csr
         ctx.save_for_backward(a, b)
-        padded, rows = _with_room(csr, a)
-        with torch.autocast(a.device.type, enabled=False):
-            pattern = padded.matrix(a.dtype)
-            dots = torch.sparse.sampled_addmm(pattern, rows.contiguous(), b.contiguous().t(), beta=0.0).values()
-        return torch.empty_like(dots).index_copy_(0, csr.eid, dots)
+        return products.sampled(csr, a, b)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         a, b = ctx.saved_tensors
-        grad_a = _Spmm.apply(ctx.csr, b, grad) if ctx.needs_input_grad[1] else None
-        grad_b = _Spmm.apply(ctx.csr.t(), a, grad) if ctx.needs_input_grad[2] else None
-        return None, grad_a, grad_b
+        grad_a = grad_b = None
+        if ctx.needs_input_grad[2]:
+            grad_a = _Spmm.apply(ctx.products, ctx.csr, b, grad).to(a.dtype)
+        if ctx.needs_input_grad[3]:
+            grad_b = _Spmm.apply(ctx.products, ctx.csr.t(), a, grad).to(b.dtype)
+        return None, None, grad_a, grad_b
+
+
+def _row_product(csr: CSR, x: Tensor, value: Tensor | None) -> Tensor:
+    with torch.autocast(x.device.type, enabled=False):
+        return csr.matrix(x.dtype, value) @ x.contiguous()
+
+
+def _sampled_product(csr: CSR, a: Tensor, b: Tensor) -> Tensor:
+    padded, rows = _with_room(csr, a)
+    with torch.autocast(a.device.type, enabled=False):
+        pattern = padded.matrix(a.dtype)
+        dots = torch.sparse.sampled_addmm(pattern, rows.contiguous(), b.contiguous().t(), beta=0.0).values()
+    return torch.empty_like(dots).index_copy_(0, csr.eid, dots)
+
+
+_TORCH = Products(_row_product, _sampled_product)
+
+
+def _kernels() -> Products:
+    from structkd.ops.triton.spmm import row_product, sampled_product
+
+    return Products(row_product, sampled_product)
 
 
 def _with_room(csr: CSR, a: Tensor) -> tuple[CSR, Tensor]:
@@ -125,7 +157,15 @@ def _with_room(csr: CSR, a: Tensor) -> tuple[CSR, Tensor]:
 def _spmm_csr(csr: CSR, x: Tensor, value: Tensor | None = None) -> Tensor:
     dtype = accumulator(x)
     value = None if value is None else value.to(dtype)
-    return _Spmm.apply(csr, x.to(dtype), value).to(x.dtype)
+    return _Spmm.apply(_TORCH, csr, x.to(dtype), value).to(x.dtype)
+
+
+def _spmm_triton(csr: CSR, x: Tensor, value: Tensor | None = None) -> Tensor:
+    return _Spmm.apply(_kernels(), csr, x, value)
+
+
+def _edge_dot_triton(csr: CSR, a: Tensor, b: Tensor) -> Tensor:
+    return _EdgeDot.apply(_kernels(), csr, a, b)
 
 
 def _spmm_gather(csr: CSR, x: Tensor, value: Tensor | None = None) -> Tensor:
@@ -139,7 +179,7 @@ def _spmm_gather(csr: CSR, x: Tensor, value: Tensor | None = None) -> Tensor:
 
 def _edge_dot_csr(csr: CSR, a: Tensor, b: Tensor) -> Tensor:
     dtype = accumulator(a, b)
-    return _EdgeDot.apply(csr, a.to(dtype), b.to(dtype)).to(torch.promote_types(a.dtype, b.dtype))
+    return _EdgeDot.apply(_TORCH, csr, a.to(dtype), b.to(dtype)).to(torch.promote_types(a.dtype, b.dtype))
 
 
 def _edge_dot_gather(csr: CSR, a: Tensor, b: Tensor) -> Tensor:
@@ -154,5 +194,23 @@ def _no_csr_product(csr: CSR | None = None, *tensors: Tensor | None) -> list[str
     return []
 
 
-SPMM = Op("spmm", [Backend("csr", _spmm_csr, _no_csr_product), Backend("gather", _spmm_gather)])
-EDGE_DOT = Op("edge_dot", [Backend("csr", _edge_dot_csr, _no_csr_product), Backend("gather", _edge_dot_gather)])
+def _no_triton(csr: CSR | None = None, *tensors: Tensor | None) -> list[str]:
+    return refusals(*tensors, None if csr is None else csr.value)
+
+
+SPMM = Op(
+    "spmm",
+    [
+        Backend("triton", _spmm_triton, _no_triton),
+        Backend("csr", _spmm_csr, _no_csr_product),
+        Backend("gather", _spmm_gather),
+    ],
+)
+EDGE_DOT = Op(
+    "edge_dot",
+    [
+        Backend("triton", _edge_dot_triton, _no_triton),
+        Backend("csr", _edge_dot_csr, _no_csr_product),
+        Backend("gather", _edge_dot_gather),
+    ],
+)

@@ -8,7 +8,9 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from structkd.backends import Backend, Op
 from structkd.errors import ConfigError, DataError
+from structkd.ops.triton.launch import refusals
 
 #: How far, in cells, the range may be from a whole number of them.
 _SLACK = 1e-3
@@ -89,7 +91,13 @@ def grid_of(point_range: Sequence[float], voxel_size: Sequence[float]) -> tuple[
 
 @torch.no_grad()
 def voxelize(
-    points: Tensor, batch: Tensor, num_scenes: int, point_range: Sequence[float], voxel_size: Sequence[float]
+    points: Tensor,
+    batch: Tensor,
+    num_scenes: int,
+    point_range: Sequence[float],
+    voxel_size: Sequence[float],
+    *,
+    backend: str | None = None,
 ) -> Voxels:
     """All points of all cells ("dynamic": nothing is dropped for lack of room).
 
@@ -100,6 +108,7 @@ def voxelize(
         num_scenes: number of scenes, those without points included.
         point_range: x0, y0, z0, x1, y1, z1.
         voxel_size: dx, dy, dz.
+        backend: who finds each point's cell: `triton` (CUDA, one pass) or `torch`.
 
     Raises:
         DataError: shapes that do not fit, or a batch vector that is not ascending within 0 to num_scenes - 1.
@@ -110,13 +119,11 @@ def voxelize(
     within rounding of a border falls on the same side as there.
     """
     _check(points, batch, num_scenes)
-    grid = depth, height, width = grid_of(point_range, voxel_size)
-    low = points.new_tensor(point_range[:3])
-    cell = ((points[:, :3] - low) / points.new_tensor(voxel_size)).floor_()
-    inside = ((cell >= 0) & (cell < points.new_tensor([width, height, depth]))).all(1)
-    point = inside.nonzero().squeeze(1)
-    x, y, z = cell[point].long().unbind(1)
-    cell_id = cell_ids(torch.stack([batch[point], z, y, x], 1), grid)
+    grid = grid_of(point_range, voxel_size)
+    low, size = points.new_tensor(point_range[:3]), points.new_tensor(voxel_size)
+    cell = CELLS_OF_POINTS(points, batch, low, size, grid, backend=backend)
+    point = (cell >= 0).nonzero().squeeze(1)
+    cell_id = cell[point]
     ids, voxel, count = torch.unique(cell_id, return_inverse=True, return_counts=True)
     return Voxels(cell_coords(ids, grid), ids, point, voxel, count, grid, tuple(point_range), tuple(voxel_size))
 
@@ -187,5 +194,29 @@ def _check(points: Tensor, batch: Tensor, num_scenes: int) -> None:
             f"Got points {tuple(points.shape)} {points.dtype} and batch {tuple(batch.shape)}; expected floating point "
             "[P, 3 or more] and [P]."
         )
+    if torch.compiler.is_compiling():
+        return  # there are no values to look at
     if batch.numel() and (bool((batch[1:] < batch[:-1]).any()) or batch[0] < 0 or batch[-1] >= num_scenes):
         raise DataError(f"batch must be ascending and within 0 to {num_scenes - 1}, for {num_scenes} scenes.")
+
+
+def _torch(points: Tensor, batch: Tensor, low: Tensor, size: Tensor, grid: tuple[int, int, int]) -> Tensor:
+    depth, height, width = grid
+    cell = ((points[:, :3] - low) / size).floor_()
+    inside = ((cell >= 0) & (cell < points.new_tensor([width, height, depth]))).all(1)
+    x, y, z = torch.where(inside.unsqueeze(1), cell, 0).long().unbind(1)
+    return torch.where(inside, cell_ids(torch.stack([batch, z, y, x], 1), grid), -1)
+
+
+def _triton(points: Tensor, batch: Tensor, low: Tensor, size: Tensor, grid: tuple[int, int, int]) -> Tensor:
+    from structkd.ops.triton.voxels import cells
+
+    return cells(points, batch, low, size, grid)
+
+
+def _no_triton(points: Tensor | None = None, *rest: object) -> list[str]:
+    return refusals(points, dtypes=(torch.float32, torch.float64))
+
+
+#: Linear cell [P] of each point, -1 outside of the grid; takes points, batch, the range's low end, the size, the grid.
+CELLS_OF_POINTS = Op("cells_of_points", [Backend("triton", _triton, _no_triton), Backend("torch", _torch)])

@@ -77,6 +77,14 @@ def only_stages(run: Run, stages: Sequence[str]) -> Run:
     return replace(run, results=results)
 
 
+def by_metric(run: Run, metric: str) -> Run:
+    """The same run with another primary metric; raises `DataError` for one that its stages do not have."""
+    known = {name for stage in run.results["stages"].values() for name in stage["metrics"]}
+    if metric not in known:
+        raise DataError(f"{run.name} has no metric '{metric}'. {nearest(metric, sorted(known))}")
+    return replace(run, results={**run.results, "primary_metric": metric})
+
+
 def read_results(path: Path) -> dict[str, Any]:
     """A results file, checked as `read_run` says."""
     if not path.is_file():

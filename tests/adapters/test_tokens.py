@@ -119,6 +119,20 @@ def test_tokens_as_rows(model, path, shape):
     s.check()
 
 
+def test_what_is_stored_has_a_row_an_image():
+    mask = torch.tensor([[[1, 0], [1, 1]], [[0, 0], [0, 1]]])
+    adapter, data = TokenAdapter({"neck": "norm"}, tokens="neck"), batch(8, 16, token_mask=mask)
+    s = adapter(vit().eval(), data)
+    kept = adapter.compact(s)
+    assert torch.equal(kept.n_id, data.n_id) and kept.provides == {"logits", "y", "n_id", "neck", "mask_map"}
+    again = adapter.expand(kept)
+    assert again.provides == s.provides and all(torch.equal(again[name], s[name]) for name in s.provides)
+    second = adapter.expand(kept.select(torch.tensor([1])))
+    assert torch.equal(second.x, s.x[s.batch == 1]) and torch.equal(second.n_id, s.n_id[s.batch == 1])
+    plain = TokenAdapter({"neck": "norm"})(vit().eval(), data)
+    assert TokenAdapter().compact(plain) is plain and TokenAdapter().expand(plain) is plain
+
+
 def test_fewer_fields_in_the_batch():
     s = TokenAdapter()(conv_net(), Images(images=torch.rand(1, 3, 8, 8)))
     assert s.provides == {"logits"}

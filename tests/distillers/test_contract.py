@@ -131,6 +131,7 @@ EXAMPLES = {
     "LabelKD": Example(distillers.LabelKD, _scenes, _scenes),
     "LLP": Example(distillers.LLP, _links, _links),
     "LogitKD": Example(distillers.LogitKD, _scenes, _scenes),
+    "M2mKD": Example(distillers.M2mKD),
     "MuGSI": Example(lambda: distillers.MuGSI(WIDTH, WIDTH), _graphs, _graphs),
     "NOSMOG": Example(lambda: distillers.NOSMOG(WIDTH, WIDTH), _replayable, _hidden),
     "PKD": Example(lambda: distillers.PKD(WIDTH, WIDTH), _map, _map),

@@ -8,10 +8,11 @@ import torch
 
 from structkd.errors import ConfigError, DataError
 from structkd.losses import gaussian_weights, token_graph_loss
+from structkd.losses.token_graph import FLOOR
 
 FORMS = list(itertools.product(("teacher", "own"), ("neighbours", "all"), ("teacher", "student")))
 each_form = pytest.mark.parametrize("support, normalise, first", FORMS)
-LITERAL = {"support": "own", "normalise": "all", "first": "student"}
+LITERAL = {"support": "own", "normalise": "all", "first": "student", "tau": 1.0}
 
 
 def sides(n=12, c_s=3, c_t=5):
@@ -22,8 +23,10 @@ def sides(n=12, c_s=3, c_t=5):
 def adjacency(x, near, sigma, unit):
     """Dense weights of the pairs in `near` [N, N] (row: whose neighbours)."""
     square = (x.unsqueeze(1) - x.unsqueeze(0)).square().sum(-1)
-    if unit == "relative":
+    if unit == "graph":
         square = square / square[near].mean()
+    if unit == "token":
+        square = square * near.sum(1, keepdim=True) / torch.where(near, square, 0).sum(1, keepdim=True)
     return torch.where(near, (-square / (2 * sigma)).exp(), 0)
 
 
@@ -33,7 +36,7 @@ def nearest(x, k):
     return near.scatter_(1, distance.topk(min(k, len(x) - 1), largest=False).indices, True)
 
 
-def dense(x_s, x_t, k, sigma, unit, support, normalise, first):
+def dense(x_s, x_t, k, sigma, unit, support, normalise, first, tau):
     near_t = nearest(x_t, k)
     near_s = near_t if support == "teacher" else nearest(x_s.detach(), k)
     a_s, a_t = adjacency(x_s, near_s, sigma, unit), adjacency(x_t, near_t, sigma, unit)
@@ -42,16 +45,16 @@ def dense(x_s, x_t, k, sigma, unit, support, normalise, first):
     else:
         outside = torch.where(near_s | near_t, 0.0, -1e4)
         a_s, a_t = a_s + outside, a_t + outside
-    log_s, log_t = a_s.log_softmax(1), a_t.log_softmax(1)
+    log_s, log_t = (a_s / tau).log_softmax(1), (a_t / tau).log_softmax(1)
     p, q = (log_t, log_s) if first == "teacher" else (log_s, log_t)
     return (p.exp() * (p - q)).sum() / len(x_s)
 
 
 @each_form
-@pytest.mark.parametrize("unit, sigma", [("relative", 0.5), ("absolute", 3.0)])
-def test_every_form_equals_its_dense_one(support, normalise, first, unit, sigma):
+@pytest.mark.parametrize("unit, sigma, tau", [("token", 0.5, 0.1), ("graph", 0.5, 1.0), ("absolute", 3.0, 0.5)])
+def test_every_form_equals_its_dense_one(support, normalise, first, unit, sigma, tau):
     x_s, x_t = sides()
-    options = (4, sigma, unit, support, normalise, first)
+    options = (4, sigma, unit, support, normalise, first, tau)
     ours, plain = token_graph_loss(x_s, x_t, *options), dense(x_s, x_t, *options)
     assert ours > 0 and torch.allclose(ours, plain, rtol=1e-9, atol=0)
     gradients = [torch.autograd.grad(value, x_s)[0] for value in (ours, plain)]
@@ -69,7 +72,7 @@ def test_by_hand():
     # Three tokens on a line, every other one a neighbour. Teacher at 0, 1, 3: squared distances 1, 4, 9.
     x_t = torch.tensor([[0.0], [1.0], [3.0]], dtype=torch.float64)
     x_s = torch.zeros(3, 1, dtype=torch.float64)  # all weights 1: q = 1/2 everywhere
-    loss = token_graph_loss(x_s, x_t, 2, sigma=0.5, unit="absolute")
+    loss = token_graph_loss(x_s, x_t, 2, sigma=0.5, unit="absolute", tau=1.0)
     expected = 0.0
     for one, other in ((1, 9), (1, 4), (4, 9)):
         a, b = math.exp(-one), math.exp(-other)
@@ -139,6 +142,39 @@ def test_the_literal_gradient_fades_and_the_default_one_stays():
     assert size(1600) > 20 * size(1600, **LITERAL)
 
 
+#: The sparse loss that lets a student collapse: one unit for all tokens, and a softmax that hardly tells them apart.
+COLLAPSING = {"unit": "graph", "tau": 1.0}
+
+
+def test_falling_together_does_not_pay():
+    # A network at its start: a few kinds of tokens, which have nothing to do with the teacher's. Then all but two of
+    # its tokens move together, as those of a network that forgets its images; the two carry the mean.
+    generator = torch.Generator().manual_seed(0)
+    x_t = torch.randn(200, 16, generator=generator)
+    kinds = torch.randn(8, 16, generator=generator)[torch.arange(200) % 8]
+    start = kinds + 0.1 * torch.randn(200, 16, generator=generator)
+    together = torch.cat([0.01 * start[:198], start[198:]])
+    assert token_graph_loss(together, x_t, **COLLAPSING) < 0.5 * token_graph_loss(start, x_t, **COLLAPSING)
+    assert token_graph_loss(together, x_t) > 0.9 * token_graph_loss(start, x_t)
+
+
+def test_the_gradient_neither_shrinks_nor_stretches_the_tokens():
+    x_s, x_t = sides(40)
+    gradient = torch.autograd.grad(token_graph_loss(x_s, x_t, 4), x_s)[0]
+    assert gradient.norm() > 1e-3 and (gradient * x_s).sum().abs() < 1e-12
+
+
+@pytest.mark.parametrize("apart", [1e-2, 1e-5, 1e-9, 0.0])
+def test_the_gradient_of_look_alikes_is_bounded(apart):
+    # Patches of a plain background: what tells them apart is rounding, and must not drown what the others say.
+    generator = torch.Generator().manual_seed(0)
+    x_t = torch.randn(60, 8, generator=generator)
+    near = torch.randn(20, 8, generator=generator) * apart
+    x_s = torch.cat([x_t[:40] + torch.randn(40, 8, generator=generator), near]).requires_grad_()
+    size = torch.autograd.grad(token_graph_loss(x_s, torch.cat([x_t[:40], x_t[40:] * 0.1 + 5])), x_s)[0].norm(dim=1)
+    assert size.isfinite().all() and size[40:].max() < 1 / math.sqrt(FLOOR) * size[:40].max()
+
+
 def test_half_precision_and_the_teacher():
     x_s, x_t = (side.detach().bfloat16().requires_grad_() for side in sides())
     loss = token_graph_loss(x_s, x_t, 4)
@@ -152,6 +188,10 @@ def test_weights():
     distance = torch.tensor([0.0, 1.0, 5.0])
     assert torch.allclose(gaussian_weights(distance, 0.5, "absolute"), (-distance).exp())
     assert torch.allclose(gaussian_weights(distance, 1.0), (-distance / 4).exp())
+    row = torch.tensor([2, 0, 2])  # of mean 2.5 and 1; token 1 has no edge
+    assert torch.allclose(gaussian_weights(distance, 0.5, "token", row), (-torch.tensor([0.0, 1.0, 2.0])).exp())
+    with pytest.raises(ConfigError, match="the token of each edge"):
+        gaussian_weights(distance, 0.5, "token")
     assert gaussian_weights(torch.zeros(2)).tolist() == [1, 1] and gaussian_weights(torch.zeros(0)).shape == (0,)
 
 
@@ -162,7 +202,8 @@ def test_bad_input():
     for name, value in (("support", "both"), ("normalise", "rows"), ("first", "both"), ("unit", "metres")):
         with pytest.raises(ConfigError, match=f"{name} is '{value}'"):
             token_graph_loss(x, x, **{name: value})
-    with pytest.raises(ConfigError, match="sigma is 0"):
-        token_graph_loss(x, x, sigma=0)
+    for name in ("sigma", "tau"):
+        with pytest.raises(ConfigError, match=f"{name} is 0"):
+            token_graph_loss(x, x, **{name: 0})
     with pytest.raises(ConfigError, match="k=0"):
         token_graph_loss(x, x, k=0)

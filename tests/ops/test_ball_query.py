@@ -70,3 +70,10 @@ def test_bad_input():
         ball_query(some, some + float("inf"), 1.0, 4)
     with pytest.raises(DataError, match="batch_y must be ascending"):
         ball_query(some, some, 1.0, 4, torch.tensor([0, 1]), torch.tensor([1, 0]))
+
+
+def test_a_shell_leaves_out_what_is_near_but_not_the_centre_itself():
+    x = torch.tensor([[0.0, 0, 0], [0.3, 0, 0], [0.6, 0, 0], [0.9, 0, 0], [1.2, 0, 0]])
+    assert ball_query(x, x[:1], 1.0, 3, inner=0.5).tolist() == [[0, 2, 3]]
+    assert ball_query(x, x[:1] + 0.01, 1.0, 3, inner=0.5).tolist() == [[2, 3, 2]]
+    assert ball_query(x, x[:1], 1.0, 3).tolist() == [[0, 1, 2]]

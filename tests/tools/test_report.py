@@ -49,6 +49,20 @@ def test_markdown_rewrites_one_section(tool, work_dir, tmp_path):
     assert not (work_dir / "report").exists()
 
 
+def test_another_metric_first(tool, tmp_path, capsys):
+    validation = {"values": [0.25, 0.25], "mean": 0.25, "std": 0.0}
+    stage = STAGE | {"metrics": STAGE["metrics"] | {"val/accuracy": validation}}
+    results = {"name": "tiny", "seeds": [0, 1], "primary_metric": "test/accuracy", "stages": {"mlp": stage}}
+    files.atomic_write_json(tmp_path / "tiny" / "results.json", results)
+    readme = tmp_path / "README.md"
+    readme.write_text("<!-- results:a --><!-- results:a -->")
+    arguments = [str(tmp_path / "tiny"), "--markdown", str(readme), "--section", "a", "--metric"]
+    assert tool("report").main([*arguments, "val/accuracy"]) == 0
+    assert "| Model | Role | val accuracy, % | test accuracy, % |" in readme.read_text(encoding="utf-8")
+    assert tool("report").main([*arguments, "val/acuracy"]) == 2
+    assert "has no metric 'val/acuracy'" in capsys.readouterr().err
+
+
 def test_several_work_dirs_share_a_table(tool, work_dir, tmp_path):
     readme = tmp_path / "README.md"
     readme.write_text("<!-- results:all --><!-- results:all -->")

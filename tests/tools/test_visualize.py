@@ -72,6 +72,25 @@ def test_nuscenes(command, real_data, tmp_path):
     assert name == f"{labels.samples[0]}_bev.png" and imread(tmp_path / name).min() < 0.5
 
 
+def test_tokens(command, tmp_path):
+    config, work = "configs/images/trg/cnn_to_vit_digits.py", tmp_path / "work"
+    short = ("run=teacher,plain", "stages.teacher.train_cfg.max_epochs=1", "stages.plain.train_cfg.max_epochs=1")
+    options = ("--cfg-options", *short, "data.protocol.per_class=3", "data.latency_batches=[]")
+    done = command("train", config, "--work-dir", work, "--seeds", "0", *options)
+    assert done.code == 0, done.err
+    drawing = ("visualize", "tokens", config, work, "--out", tmp_path / "pictures")
+    assert drawn(command(*drawing, *options)) == ["tokens_0_2.png"]  # two of one class
+    assert drawn(command(*drawing, "--images", "7", "3", "--stages", "plain", *options)) == ["tokens_7_3.png"]
+    assert imread(tmp_path / "pictures" / "tokens_0_2.png").shape[0] > 600
+    for wrong, message in (
+        (("--images", "450"), "no test image 450; they are numbered from 0 to 449"),
+        (("--stages", "trg"), "no stage 'trg'"),
+        (("--field", "neck"), "stage 'teacher' gives no 'neck'"),
+    ):
+        done = command(*drawing, *wrong, *options)
+        assert done.code == 2 and message in done.err
+
+
 def test_errors(command, tiny_kitti, results, tmp_path):
     def refused(*arguments):
         done = command("visualize", "kitti", tiny_kitti, "--out", tmp_path, *arguments)

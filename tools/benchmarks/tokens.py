@@ -29,7 +29,7 @@ APART = 4096
 #: MB that the default may take: half of one matrix of all tokens against all, at 16,384 of them.
 LIMIT = 512
 K, SIGMA, TAU = 8, 0.5, 0.5
-LITERAL = {"support": "own", "normalise": "all", "first": "student"}
+LITERAL = {"support": "own", "normalise": "all", "first": "student", "unit": "graph", "tau": 1.0}
 Sides = tuple[Callable[[], Sequence[Tensor]], Callable[[], Sequence[Tensor]]]
 
 

@@ -1,5 +1,6 @@
 # scikit-learn's handwritten digits as 8 x 8 images: no download, 1,347 to train on (a tenth of them validates), 450 to
 # test, mostly by other writers. A convolutional teacher, and a small transformer that has seen no image before.
+_base_ = "methods.py"
 data = dict(
     type="ImageTask",
     dataset=dict(type="digit_images"),
@@ -11,15 +12,14 @@ seeds = [0, 1, 2]
 
 _loader = dict(batch_size=64)
 _student = dict(type="ViT", preset="mini", width=32, depth=3, heads=4, patch_size=2)
-_taught = dict(teacher=dict(stage="teacher"))
-_channels = dict(student_channels=32, teacher_channels=64)
+_tokens = dict(student_channels=32, teacher_channels=64)
+_embedding = dict(student_channels=32, teacher_channels=128)
+# Memory banks have a row for each training image.
+_bank = dict(**_embedding, num_data=1347, negatives=1024)
 
-# Every student is trained equally long from the same initialisation, by labels and by soft labels (KD); relation
-# methods are added to these two, since TRG contains them.
 stages = dict(
     teacher=dict(
         title="ConvNet",
-        role="teacher",
         model=dict(type="ConvNet", layers=2),
         adapter=dict(maps=dict(tokens="layer2"), vectors=dict(embedding="pool")),
         train_dataloader=_loader,
@@ -29,7 +29,6 @@ stages = dict(
     ),
     plain=dict(
         title="ViT",
-        role="plain",
         model=_student,
         adapter=dict(maps=dict(tokens="norm"), vectors=dict(embedding="pool")),
         train_dataloader=_loader,
@@ -37,78 +36,30 @@ stages = dict(
         param_scheduler=dict(type="CosineAnnealingLR", T_max=60),
         train_cfg=dict(max_epochs=60),
     ),
-    kd=dict(
-        like="plain",
-        title="ViT, KD",
-        method="KD",
-        role="distilled",
-        teachers=_taught,
-        distillers=dict(kd=dict(type="KD", weight=0.9)),
+    cnn=dict(
+        title="CNN",
+        model=dict(type="ConvNet", channels=[8, 16]),
+        adapter=dict(maps=dict(tokens="layer2"), vectors=dict(embedding="pool")),
+        train_dataloader=_loader,
+        optim_wrapper=dict(optimizer=dict(type="AdamW", lr=0.002, weight_decay=0.05)),
+        param_scheduler=dict(type="CosineAnnealingLR", T_max=60),
+        train_cfg=dict(max_epochs=60),
     ),
-    trg=dict(
-        like="kd",
-        title="ViT, KD + TRG",
-        method="TRG",
-        role="distilled",
-        distillers=dict(trg=dict(type="TRG", **_channels)),
+    trg=dict(distillers=dict(trg=_tokens)),
+    cnn_trg=dict(distillers=dict(trg=dict(student_channels=16, teacher_channels=64))),
+    fitnet=dict(distillers=dict(hint=_tokens)),
+    vid=dict(distillers=dict(vid=_tokens)),
+    attention_transfer=dict(distillers=dict(at=dict(weight=1000 / 16))),
+    crd=dict(distillers=dict(crd=_bank)),
+    hkd=dict(distillers=dict(hkd=_bank)),
+    srrl=dict(
+        teachers=dict(teacher=dict(adapter=dict(vectors=dict(embedding="pool"), classifier="fc"))),
+        distillers=dict(srrl=_embedding),
     ),
-    trg_local=dict(
-        like="trg",
-        title="ViT, KD + TRG, local loss alone",
-        method="TRG",
-        role="distilled",
-        distillers=dict(trg=dict(global_weight=0.0, contextual_weight=0.0)),
+    review_kd=dict(
+        adapter=dict(maps=dict(early="blocks.0")),
+        teachers=dict(teacher=dict(adapter=dict(maps=dict(early="layer1", tokens="layer2")))),
+        distillers=dict(review=dict(student_channels=[32, 32], teacher_channels=[32, 64], warm_up=10)),
     ),
-    trg_global=dict(
-        like="trg",
-        title="ViT, KD + TRG, global loss alone",
-        method="TRG",
-        role="distilled",
-        distillers=dict(trg=dict(local_weight=0.0, contextual_weight=0.0)),
-    ),
-    trg_contextual=dict(
-        like="trg",
-        title="ViT, KD + TRG, contextual loss alone",
-        method="TRG",
-        role="distilled",
-        distillers=dict(trg=dict(local_weight=0.0, global_weight=0.0)),
-    ),
-    rkd=dict(
-        like="kd",
-        title="ViT, KD + RKD",
-        method="RKD",
-        role="distilled",
-        distillers=dict(
-            rkd=dict(type="RKD", field="embedding", distance_weight=25.0, angle_weight=50.0),
-        ),
-    ),
-    similarity=dict(
-        like="kd",
-        title="ViT, KD + SP",
-        method="SP",
-        role="distilled",
-        distillers=dict(sp=dict(type="SimilarityPreserving", field="embedding", weight=3000.0)),
-    ),
-    pkt=dict(
-        like="kd",
-        title="ViT, KD + PKT",
-        method="PKT",
-        role="distilled",
-        distillers=dict(pkt=dict(type="PKT", weight=30000.0)),
-    ),
-    fitnet=dict(
-        like="kd",
-        title="ViT, KD + FitNet",
-        method="FitNet",
-        role="distilled",
-        distillers=dict(hint=dict(type="FitNet", field="tokens", **_channels)),
-    ),
-    dkd=dict(
-        like="plain",
-        title="ViT, DKD",
-        method="DKD",
-        role="distilled",
-        teachers=_taught,
-        distillers=dict(dkd=dict(type="DKD", warm_up=10)),
-    ),
+    dkd=dict(distillers=dict(dkd=dict(warm_up=10))),
 )

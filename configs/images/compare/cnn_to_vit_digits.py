@@ -1,2 +1,16 @@
 _base_ = "../../_base_/images/digits.py"
 title = "A convolutional network teaches a transformer: handwritten digits"
+run = [
+    "teacher",
+    "plain",
+    "kd",
+    "trg",
+    "trg_local",
+    "trg_global",
+    "trg_contextual",
+    "rkd",
+    "similarity",
+    "pkt",
+    "fitnet",
+    "dkd",
+]

@@ -3,6 +3,7 @@
 from structkd.datasets.images.augment import CenterCrop, HorizontalFlip, RandomCrop, RandomResizedCrop
 from structkd.datasets.images.batch import Images
 from structkd.datasets.images.cifar import cifar_images
+from structkd.datasets.images.corruptions import Corrupt
 from structkd.datasets.images.digits import digit_images
 from structkd.datasets.images.folder import folder_images, tiny_images
 from structkd.datasets.images.image_set import ImageSet
@@ -13,6 +14,7 @@ from structkd.datasets.images.views import Views
 
 __all__ = [
     "CenterCrop",
+    "Corrupt",
     "HorizontalFlip",
     "ImageLoader",
     "ImageSet",

@@ -11,6 +11,7 @@ from structkd.distillers.base import Distiller
 from structkd.distillers.checks import positive
 from structkd.distillers.connectors import UnitConnector
 from structkd.distillers.features.samples import paired_samples
+from structkd.distillers.gathering import gathered
 from structkd.distillers.memory_bank import MemoryBank
 from structkd.distillers.rows import distilled_pair
 from structkd.losses.contrastive import noise_contrastive
@@ -98,14 +99,19 @@ class CRD(Distiller):
 
     @torch.no_grad()
     def _partition(self, scores: list[tuple[Tensor, Tensor]], counts: Tensor) -> Tensor:
-        if bool(self.frozen) or not counts.size(0):
+        if bool(self.frozen):
             return self.log_z.clone()
-        values = []
+        number = counts.sum() + counts.size(0)
+        totals = []
         for positive_score, negative_score in scores:
             every = torch.cat([positive_score[:, None], negative_score.masked_fill(~counts, -math.inf)], 1)
-            mean = every.flatten().logsumexp(0) - math.log(int(counts.sum()) + counts.size(0))
-            values.append(mean + math.log(self.memory.label.numel()))
-        log_z = torch.stack(values).to(self.log_z)
+            totals.append(every.flatten().logsumexp(0))
+        total, number = torch.stack(totals)[None], number[None]
+        if self.training:  # the first batch is that of all processes
+            total, number = gathered(total), gathered(number)
+        if not int(number.sum()):
+            return self.log_z.clone()
+        log_z = (total.logsumexp(0) + math.log(self.memory.label.numel() / int(number.sum()))).to(self.log_z)
         if self.training:
             self.log_z.copy_(log_z)
             self.frozen.fill_(True)

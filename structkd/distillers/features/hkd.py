@@ -53,7 +53,8 @@ class HKD(Distiller):
 
     Differences: in the authors' code a side's negatives come from its own memory, its positive from the other side's;
     here both from the other's, as the contrast is described. A batch of fewer than k samples has no relational term and
-    updates no memory there. One draw of negatives serves the whole batch.
+    updates no memory there. One draw of negatives serves the whole batch. Where several processes train, the graph is
+    that of a process' part of the batch; the memories are shared.
     """
 
     def __init__(

@@ -8,6 +8,7 @@ from structkd.distillers.base import Distiller
 from structkd.distillers.checks import one_of, positive
 from structkd.distillers.rows import distilled_edges
 from structkd.losses.local_structure import KERNELS, edge_similarity, local_structure_kl
+from structkd.ops.knn import knn
 from structkd.structure import Structure
 
 
@@ -27,9 +28,12 @@ class LSP(Distiller):
             kernel) or "linear".
         sigma: width of the kernels of distance, in squared units of the features.
         student_first: KL(student || teacher) instead.
+        k: without an `edge_index`, a row's neighbours are the k nearest of the teacher's rows, of the same sample where
+            there is a `batch` [N]; None: there must be edges.
 
     Reads `field` of both sides and `edge_index` of either (the student's own first, without those that its `mask` shuts
-    out); give tokens or points their relations first (`structkd.relations.KNN`). Returns `local_structure`, zero when
+    out); tokens, points and the images of a batch (field [B, C]) have none: give them theirs by `k`, or before
+    (`structkd.relations.KNN`). Returns `local_structure`, zero when
     the sides are equal up to a rotation and a shift ("linear": a rotation). In a mini-batch of sampled edges the
     distributions are those over the edges there. Nothing is learned beside the student.
 
@@ -38,17 +42,29 @@ class LSP(Distiller):
     """
 
     def __init__(
-        self, field: str = "x", kernel: str = "rbf", sigma: float = 100.0, student_first: bool = False
+        self,
+        field: str = "x",
+        kernel: str = "rbf",
+        sigma: float = 100.0,
+        student_first: bool = False,
+        k: int | None = None,
     ) -> None:
         super().__init__()
         one_of("LSP", "kernel", kernel, KERNELS)
-        positive("LSP", sigma=sigma)
+        positive("LSP", sigma=sigma, **({} if k is None else {"k": k}))
         self.field, self.reads = field, frozenset({field})
         self.kernel, self.sigma, self.student_first = kernel, sigma, student_first
+        self.k = k
 
     def forward(self, student: Structure, teacher: Structure) -> dict[str, Tensor]:
-        edge_index, _ = distilled_edges(student, teacher, "LSP")
         sides = (student[self.field], teacher[self.field])
+        if self.k is None or "edge_index" in student.provides | teacher.provides:
+            edge_index, _ = distilled_edges(student, teacher, "LSP")
+        else:
+            batch = student.get("batch")
+            edge_index = knn(sides[1], self.k, batch_x=batch)[0].flip(0)
+            if (mask := student.get("mask")) is not None:
+                edge_index = edge_index[:, mask[edge_index].all(0)]
         score_s, score_t = (edge_similarity(x, edge_index, self.kernel, self.sigma) for x in sides)
         loss = local_structure_kl(score_s, score_t, edge_index[1], sides[0].size(0), self.student_first)
         return {"local_structure": loss}

@@ -13,14 +13,15 @@ from torch_geometric.data import Data
 
 from structkd.datasets import ImageLoader, Images, ImageSet, Split, Views, image_split
 from structkd.datasets.images.augment import ImageAugmentation
+from structkd.datasets.images.corruptions import KINDS, SEVERITIES, Corrupt
 from structkd.datasets.images.image_set import join
 from structkd.datasets.images.views import channel_statistics
-from structkd.engine.class_accuracy import ClassAccuracy, shot_groups
+from structkd.engine.class_accuracy import DETAIL, ClassAccuracy, shot_groups
 from structkd.engine.data.base import DataModule, FinishedStage, build_loader, fixed_batches, named_protocol
 from structkd.engine.objectives import Classification
 from structkd.engine.registry import DATASETS, build
 from structkd.engine.teachers import LiveTeacher, StoredTeacher, Teacher
-from structkd.errors import ConfigError
+from structkd.errors import ConfigError, located
 from structkd.evaluation.efficiency import count_macs, latency
 
 
@@ -40,6 +41,9 @@ class ImageTask(DataModule):
         evaluate: configs of what brings images to size in evaluation, such as
             `dict(type="CenterCrop", size=224, resize=256)`; nothing random.
         views: number of different augmented views of each image; None (default) shows a new one in each epoch.
+        corruptions: damage that the test images are also shown with, `dict(kinds=[...], severities=[...])` of `Corrupt`
+            (default: all of them; None: none). Results then hold `corrupted/accuracy`, the mean over all of them, and
+            `detail/<kind> <severity>/accuracy`. Their draws are the same for every model and seed.
         normalize: `dict(mean=[...], std=[...])` of the red, green and blue channel, pixels from 0 to 1; default: those
             of the dataset's training split.
         eval_batch_size: images in a batch of the evaluation.
@@ -62,6 +66,7 @@ class ImageTask(DataModule):
         augment: Sequence[Mapping[str, Any]] = (),
         evaluate: Sequence[Mapping[str, Any]] = (),
         views: int | None = None,
+        corruptions: Mapping[str, Any] | None = None,
         normalize: Mapping[str, Sequence[float]] | None = None,
         eval_batch_size: int = 256,
         latency_batches: Sequence[int] = (1, 128),
@@ -89,6 +94,7 @@ class ImageTask(DataModule):
             raise ConfigError(f"data.normalize has the keys {sorted(normalize)}; expected mean and std.")
         self.eval_views = Views(shown, normalize["mean"], normalize["std"])
         self.views = self._train_views(0)
+        self.corrupted = {} if corruptions is None else _corrupted(self.eval_views, corruptions)
         self.stores_outputs = store_outputs and self.views.count is not None
         self.split = self._draw(0)  # here, so that options that do not fit are an error before anything is trained
         reader = dataset["type"] if isinstance(dataset["type"], str) else dataset["type"].__name__
@@ -144,8 +150,10 @@ class ImageTask(DataModule):
 
     def eval_loader(self, split: str) -> DataLoader | None:
         parts = {"val": self.split.val} | ({"test": self.split.test} if split == "test" else {})
+        if split == "test":
+            parts |= dict.fromkeys(self.corrupted, self.split.test)
         batches = [batch for name, rows in parts.items() for batch in self._parts(rows, 0, name)]
-        return fixed_batches(_LazyBatches(self.images, self.eval_views, batches)) if batches else None
+        return fixed_batches(_LazyBatches(self.images, self.eval_views, batches, self.corrupted)) if batches else None
 
     def metrics(self) -> list[Any]:
         num_classes = len(self.images.classes)
@@ -165,11 +173,10 @@ class ImageTask(DataModule):
         return Data(n_id=torch.cat(ids), edge_index=torch.empty(2, 0, dtype=torch.int64))
 
     def stage_teacher(self, stage: FinishedStage) -> Teacher:
-        """Stored outputs where views can be made again; the live model otherwise, and where its adapter gives rows of
-        tokens (`batch`), which are no rows of the batch."""
+        """Stored outputs where views can be made again; the live model otherwise."""
         adapter = stage.build_adapter()
-        if self.stores_outputs and "batch" not in adapter.provides:
-            return StoredTeacher(stage.outputs())
+        if self.stores_outputs:
+            return StoredTeacher(stage.outputs(), adapter.expand)
         return LiveTeacher(stage.load_model(), adapter)
 
     def example(self) -> Images:
@@ -203,16 +210,19 @@ _Part = tuple[Tensor, int, str | None]
 class _LazyBatches(Sequence[Images]):
     """Batches in order, made when they are asked for: an evaluation set need not fit in memory."""
 
-    def __init__(self, images: ImageSet, views: Views, parts: Sequence[_Part]) -> None:
-        self.images, self.views, self.parts = images, views, parts
+    def __init__(
+        self, images: ImageSet, views: Views, parts: Sequence[_Part], of_split: Mapping[str, Views] | None = None
+    ) -> None:
+        self.images, self.views, self.parts, self.of_split = images, views, parts, of_split or {}
 
     def __len__(self) -> int:
         return len(self.parts)
 
     def __getitem__(self, index: Any) -> Images:
         rows, view, split = self.parts[index]
+        views = self.of_split.get(split or "", self.views)
         batch = Images(
-            images=self.views(self.images, rows, view),
+            images=views(self.images, rows, view),
             y=self.images.y[rows],
             n_id=self.views.ids(rows, view, len(self.images)),
             label_scale=1.0 / rows.numel(),
@@ -229,3 +239,16 @@ def _augmentations(configs: Sequence[Mapping[str, Any]], where: str) -> list[Ima
         if not isinstance(each, ImageAugmentation):
             raise ConfigError(f"{where}.{number}: {configs[number]['type']} is no augmentation of images.")
     return built
+
+
+def _corrupted(views: Views, config: Mapping[str, Any]) -> dict[str, Views]:
+    """Split name -> how it shows an image."""
+    if unknown := sorted(set(config) - {"kinds", "severities"}):
+        raise ConfigError(f"data.corruptions: unknown key '{unknown[0]}'; expected kinds and severities.")
+    shown = {}
+    for kind in config.get("kinds", KINDS):
+        for severity in config.get("severities", range(1, SEVERITIES + 1)):
+            with located("data.corruptions"):
+                damage = Corrupt(kind, severity)
+            shown[f"{DETAIL}{kind} {severity}"] = Views((*views.augmentations, damage), views.mean, views.std)
+    return shown

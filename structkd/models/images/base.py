@@ -7,6 +7,8 @@ from typing import NamedTuple
 
 from torch import Tensor, nn
 
+from structkd.models.chain import Step, module_steps
+
 
 class Feature(NamedTuple):
     """A place of a model that is worth tapping.
@@ -37,6 +39,10 @@ class ImageModel(nn.Module):
     def feature_info(self) -> list[Feature]:
         """Places to tap, from the image to the classifier."""
         return list(self._features)
+
+    def chain(self) -> list[Step]:
+        """The forward pass as steps, one a layer of each stage; their composition gives the same logits."""
+        return module_steps(self, [name for name, _ in self.named_children()])
 
     def _add_stage(self, *layers: nn.Module) -> None:
         """Append the next of `layer1`, `layer2`, ..."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from structkd.models.chain import Step, module_steps
 from structkd.models.images.base import ImageModel
 from structkd.models.images.layers import GlobalPool, init_convs_, preset
 
@@ -109,6 +110,12 @@ class ResNet(ImageModel):
         first = 4 if stem == "large" else 1
         self._describe(((f"layer{i + 1}", block.expansion * c, first * 2**i) for i, c in enumerate(channels)), width)
 
+    def _stem(self, images: Tensor) -> Tensor:
+        return self.maxpool(F.relu(self.bn1(self.conv1(images))))
+
+    def chain(self) -> list[Step]:
+        stem = Step("stem", ResNet._stem, ("conv1", "bn1", "maxpool"))
+        return [stem, *module_steps(self, [*self._stages, "pool", "fc"])]
+
     def forward(self, images: Tensor) -> Tensor:
-        x = self.maxpool(F.relu(self.bn1(self.conv1(images))))
-        return self.fc(self.pool(self._through_stages(x)))
+        return self.fc(self.pool(self._through_stages(self._stem(images))))

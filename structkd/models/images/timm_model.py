@@ -9,6 +9,7 @@ from torch import Tensor
 
 from structkd.backends import import_timm, import_torchvision
 from structkd.errors import ConfigError, nearest, reason
+from structkd.models.chain import Step, chain_of, module_step, within
 from structkd.models.images.base import Feature, ImageModel
 from structkd.models.images.inputs import ImageInput
 
@@ -74,6 +75,9 @@ class TimmModel(ImageModel):
         features = [Feature(f"model.{e['module']}", e["num_chs"], e["reduction"]) for e in found if "module" in e]
         return [feature for feature in features if feature.path in known]
 
+    def chain(self) -> list[Step]:
+        return [module_step("input"), *within("model", chain_of(self.model))]
+
     def forward(self, images: Tensor) -> Tensor:
         return self.model(self.input(images))
 
@@ -114,6 +118,9 @@ class TorchvisionModel(ImageModel):
         except (TypeError, ValueError, KeyError, OSError) as error:
             raise ConfigError(f"torchvision does not build '{name}': {reason(error)}") from error
         self.input = ImageInput(pixel_mean, pixel_std, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225), resize)
+
+    def chain(self) -> list[Step]:
+        return [module_step("input"), *within("model", chain_of(self.model))]
 
     def forward(self, images: Tensor) -> Tensor:
         return self.model(self.input(images))

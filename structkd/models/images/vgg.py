@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
+from typing import Any
+
 from torch import Tensor, nn
 
+from structkd.models.chain import Step, module_steps
 from structkd.models.images.base import ImageModel
 from structkd.models.images.layers import GlobalPool, init_convs_, preset
 
@@ -51,9 +55,25 @@ class VGG(ImageModel):
         nn.init.zeros_(self.fc.bias)
         self._describe(((f"layer{i + 1}", c, s) for i, (c, s) in enumerate(zip(CHANNELS, (1, 2, 4, 8, 8)))), before)
 
+    def chain(self) -> list[Step]:
+        steps = []
+        for i, name in enumerate(self._stages):
+            first, *others = module_steps(self, [name])
+            if i:
+                # As large as the last stage's maps are where the image is LARGE, after three halvings.
+                least = LARGE // 8 if i == 4 else 0
+                first = Step(first.name, partial(_halved, first.name, least), ("halve", first.name))
+            steps += [first, *others]
+        return [*steps, *module_steps(self, ["pool", "fc"])]
+
     def forward(self, images: Tensor) -> Tensor:
         halved = 5 if min(images.shape[-2:]) >= LARGE else 4
         x = images
         for i, name in enumerate(self._stages):
             x = getattr(self, name)(self.halve(x) if 0 < i < halved else x)
         return self.fc(self.pool(x))
+
+
+def _halved(path: str, least: int, model: Any, x: Tensor) -> Tensor:
+    """The layer at `path`, after a halving of maps that are at least so large."""
+    return model.get_submodule(path)(model.halve(x) if min(x.shape[-2:]) >= least else x)

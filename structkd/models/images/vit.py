@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from structkd.errors import ConfigError, DataError
+from structkd.models.chain import Step, module_steps
 from structkd.models.images.base import ImageModel
 from structkd.models.images.layers import preset as entry
 from structkd.models.images.positions import resized_positions, sincos_positions
@@ -203,7 +204,14 @@ class ViT(ImageModel):
         own, patches = self.pos_embed[0].tensor_split([int(self.cls_token is not None)])
         return own, resized_positions(patches, self.grid, grid)
 
-    def forward(self, images: Tensor) -> Tensor:
+    def chain(self) -> list[Step]:
+        names = ("cls_token", "reg_token", "pos_embed", "fixed")
+        owned = tuple(name for name in names if getattr(self, name, None) is not None)
+        embed = Step("embed", type(self).embed, ("patch_embed", *owned))
+        return [embed, *module_steps(self, ["blocks", "norm", "pool", "head"])]
+
+    def embed(self, images: Tensor) -> Tensor:
+        """[B, P + T, C], what the first block reads of images."""
         x = self.patch_embed(images)
         own, places = self._positions(x)
         tokens = [x.flatten(2).transpose(1, 2) + places]
@@ -211,4 +219,7 @@ class ViT(ImageModel):
             tokens.insert(0, self.reg_token.expand(x.size(0), -1, -1))
         if self.cls_token is not None:
             tokens.insert(0, (self.cls_token + own).expand(x.size(0), -1, -1))
-        return self.head(self.pool(self.norm(self.blocks(torch.cat(tokens, 1)))))
+        return torch.cat(tokens, 1)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.head(self.pool(self.norm(self.blocks(self.embed(images)))))

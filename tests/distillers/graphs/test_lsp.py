@@ -54,7 +54,26 @@ def test_tokens_with_relations_and_the_mask():
     assert torch.allclose(loss(x_s, x_t, mask=mask), loss(x_s, x_t, EDGES[:, :7]))  # the last edge starts outside
 
 
+def test_neighbours_of_the_teachers_rows_where_there_are_no_edges():
+    x_s, x_t = double(8, 3), double(8, 5)
+    batch = torch.tensor([0, 0, 0, 0, 0, 1, 1, 1])
+    whole, apart = (KNN(2)(Structure(x_t, batch=b)).edge_index for b in (None, batch))
+    lsp = LSP(k=2, kernel="gaussian", sigma=2.0)
+    options = {"kernel": "gaussian", "sigma": 2.0}
+    assert lsp(Structure(x_s), Structure(x_t))["local_structure"] == loss(x_s, x_t, whole, **options)
+    student = Structure(x_s, batch=batch)
+    assert lsp(student, Structure(x_t))["local_structure"] == loss(x_s, x_t, apart, **options)
+    student.mask = torch.tensor([True] * 6 + [False, True])
+    kept = apart[:, (apart != 6).all(0)]
+    assert lsp(student, Structure(x_t))["local_structure"] == loss(x_s, x_t, kept, **options)
+    given = Structure(x_s, EDGES)
+    assert LSP(k=2)(given, Structure(x_t))["local_structure"] == loss(x_s, x_t)  # edges that are there come first
+    assert LSP(k=9)(Structure(double(1, 3)), Structure(double(1, 5)))["local_structure"] == 0
+
+
 def test_bad_input():
+    with pytest.raises(ConfigError, match="k=0"):
+        LSP(k=0)
     with pytest.raises(ConfigError, match="kernel='poly'"):
         LSP(kernel="poly")
     with pytest.raises(ConfigError, match="sigma=0"):

@@ -34,10 +34,10 @@ def test_three_terms_on_every_token():
 
 def test_literal_form():
     student, teacher = maps()
-    options = {"sigma": 2.0, "sigma_unit": "absolute", "global_weight": 0, "contextual_tau": None}
+    options = {"sigma": 2.0, "sigma_unit": "absolute", "local_tau": 1.0, "global_weight": 0, "contextual_tau": None}
     trg = TRG(3, 5, tokens_per_image=16, local="literal", local_weight=1, contextual_weight=1, **options)
     x_s, x_t = rows(student), rows(teacher)
-    plain = token_graph_loss(x_s, x_t, 8, 2.0, "absolute", "own", "all", "student")
+    plain = token_graph_loss(x_s, x_t, 8, 2.0, "absolute", "own", "all", "student", 1.0)
     losses = trg(student, teacher)
     assert torch.allclose(losses["local"], plain) and not list(trg.parameters())
     assert torch.allclose(losses["contextual"], contextual_loss(x_s, x_t, torch.arange(48) // 16, None))

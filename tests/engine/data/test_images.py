@@ -185,12 +185,22 @@ def test_stored_and_live_teachers_say_the_same(options, stored):
                 teacher(batch)
 
 
-def test_rows_of_tokens_come_from_the_live_model():
-    class Tokens(ImageLogits):
-        provides = ImageLogits.provides | {"x", "batch"}
-
-    data = task()
-    assert isinstance(data.stage_teacher(Stage(data, TinyNet(3, 5), Tokens())), LiveTeacher)
+def test_rows_of_tokens_are_made_of_stored_maps():
+    data, model = task(augment=[FLIP], views=2), TinyNet(3, 5)
+    adapter = TokenAdapter(maps=dict(neck="conv"), tokens="neck")
+    with torch.no_grad():
+        parts = [adapter.compact(adapter(model, batch)) for batch in data.observed_batches()]
+    stored = Structure(**{name: torch.cat([part[name] for part in parts]) for name in parts[0].provides})
+    assert stored.provides == {"logits", "y", "n_id", "neck"} and stored.n_id.numel() == 2 * 55
+    stage = Stage(data, model, adapter)
+    stage.outputs = lambda: stored
+    teacher = data.stage_teacher(stage)
+    assert isinstance(teacher, StoredTeacher) and {"x", "pos", "batch", "neck"} < teacher.provides
+    for batch in data.train_loader(dict(batch_size=17), "here", 0, 0, 1):
+        live, found = adapter(model, batch), teacher(batch)
+        assert found.provides == live.provides
+        for name in live.provides:
+            assert torch.allclose(found[name], live[name], atol=1e-5), name
 
 
 def test_costs():
@@ -289,3 +299,36 @@ def test_a_run_without_validation_keeps_the_last_epoch(tmp_path):
     assert results["stages"]["distilled"]["selected"] == [{"metric": None, "score": None, "epoch": 2}]
     metrics = results["stages"]["distilled"]["metrics"]
     assert set(metrics) == {"test/accuracy", "last/accuracy"} and metrics["test/accuracy"] == metrics["last/accuracy"]
+
+
+def test_corrupted_images_are_further_test_splits(tmp_path):
+    data = task(corruptions=dict(kinds=["brightness", "noise"], severities=[1, 5]))
+    names = [f"detail/{kind} {severity}" for kind in ("brightness", "noise") for severity in (1, 5)]
+    assert [list(batch.splits) for batch in data.eval_loader("val")] == [["val"]]
+    batches = {next(iter(batch.splits)): batch for batch in data.eval_loader("test")}
+    assert list(batches) == ["val", "test", *names]
+    test = batches["test"]
+    for name in names:
+        assert torch.equal(batches[name].n_id, test.n_id) and torch.equal(batches[name].y, test.y)
+        assert not torch.equal(batches[name].images, test.images)
+    again = {next(iter(batch.splits)): batch for batch in task(seed=3, corruptions={}).eval_loader("test")}
+    assert len(again) == 2 + 6 * 5
+    assert all(torch.equal(again[name].images, batches[name].images) for name in names)  # of any seed
+    (metric,) = data.metrics()
+    y = test.y
+    for number, name in enumerate(names):
+        logits = torch.nn.functional.one_hot(y, 5).float()
+        logits[: 5 * number] = logits[: 5 * number].flip(1) - 9 * logits[: 5 * number]  # so many are wrong
+        metric.process(None, [{"logits": logits, "y": y, "splits": {name: torch.arange(20)}}])
+    found = metric.evaluate(1)
+    assert set(found) == {"corrupted/accuracy", *(f"{name}/accuracy" for name in names)}
+    assert found["detail/brightness 5/accuracy"] == 0.75 and found["corrupted/accuracy"] == pytest.approx(0.625)
+
+
+@pytest.mark.parametrize(
+    "wrong, words",
+    [(dict(kind="noise"), "unknown key 'kind'"), (dict(kinds=["fog"]), "'fog'"), (dict(severities=[6]), "severity=6")],
+)
+def test_wrong_corruptions(wrong, words):
+    with pytest.raises(ConfigError, match=f"data.corruptions: .*{words}"):
+        task(corruptions=wrong)

@@ -1,0 +1,3 @@
+_base_ = "../../_base_/images/digits.py"
+title = "KD: a CNN teaches a ViT, handwritten digits"
+run = ["teacher", "plain", "kd"]

@@ -1,0 +1,103 @@
+import math
+
+import pytest
+import torch
+from torch.autograd import gradcheck
+
+from structkd.errors import ConfigError
+from structkd.models.modules.nac_graph import (
+    GRAPHS,
+    block_model_loss,
+    block_probabilities,
+    fitted_signatures,
+    hinge_repulsion,
+    prior_graph,
+    signature_distances,
+)
+
+OPTIONS = {
+    "scale_free": dict(m=2),
+    "erdos_renyi": dict(p=0.3),
+    "ring_of_cliques": dict(cliques=4),
+    "planted_partition": dict(groups=4),
+}
+
+
+@pytest.mark.parametrize("kind", GRAPHS)
+def test_symmetric_without_loops_and_from_the_seed(kind):
+    graph = dict(name=kind, **OPTIONS[kind])
+    ties = prior_graph(24, graph, 3)
+    assert ties.dtype == torch.bool and ties.shape == (24, 24)
+    assert torch.equal(ties, ties.t()) and not bool(ties.diagonal().any()) and bool(ties.any())
+    assert torch.equal(ties, prior_graph(24, graph, 3))
+    if kind != "ring_of_cliques":
+        assert not torch.equal(ties, prior_graph(24, graph, 4))
+
+
+def test_how_many_ties():
+    # m earlier nodes for each but the first m + 1, which have m ties among them.
+    assert int(prior_graph(40, dict(name="scale_free", m=3)).sum()) == 2 * (3 + 36 * 3)
+    degree = prior_graph(200, dict(name="scale_free")).sum(1)
+    assert int(degree.min()) >= 1 and int(degree.max()) > 5 * int(degree.median())
+    share = float(prior_graph(200, dict(name="erdos_renyi", p=0.1)).float().mean())
+    assert share == pytest.approx(0.1, abs=0.01)
+
+
+def test_ring_of_cliques_by_hand():
+    ties = prior_graph(6, dict(name="ring_of_cliques", cliques=3))
+    pairs = {tuple(pair) for pair in ties.triu().nonzero().tolist()}
+    assert pairs == {(0, 1), (2, 3), (4, 5), (1, 2), (3, 4), (0, 5)}
+
+
+def test_planted_partition():
+    chance = block_probabilities(4, 2, 0.9, 0.2)
+    torch.testing.assert_close(chance[0], torch.tensor([0.9, 0.9, 0.2, 0.2]))
+    ties = prior_graph(400, dict(name="planted_partition", groups=2)).float()
+    assert float(ties[:200, :200].mean()) == pytest.approx(0.9, abs=0.02)
+    assert float(ties[:200, 200:].mean()) == pytest.approx(0.2, abs=0.02)
+
+
+@pytest.mark.parametrize("kind", GRAPHS)
+def test_fitted_signatures_give_the_graph(kind):
+    ties = prior_graph(16, dict(name=kind, **OPTIONS[kind]))
+    signatures = fitted_signatures(ties, 64, 0.9)
+    near = signature_distances(signatures, signatures) <= 0.9
+    pairs = ~torch.eye(16, dtype=torch.bool)
+    assert float((near == ties)[pairs].float().mean()) > 0.99
+    assert not signatures.requires_grad
+    with torch.no_grad():  # as where a model is built for its weights only
+        assert torch.equal(signatures, fitted_signatures(ties, 64, 0.9))
+    assert fitted_signatures(ties[:1, :1], 4, 0.9).shape == (1, 4)
+
+
+def test_repulsion_by_hand(generator):
+    half = math.sqrt(0.5)
+    signatures = torch.tensor([[1.0, 0], [3, 0], [half, half], [-1, 0]])
+    # distances: 0 (parallel, whatever their length), 1 - sqrt(0.5) twice, others above 0.4
+    assert float(hinge_repulsion(signatures, 0.4)) == pytest.approx(0.4 + 2 * (0.4 - (1 - half)), rel=1e-5)
+    assert float(hinge_repulsion(torch.eye(3), 0.4)) == 0 == float(hinge_repulsion(torch.eye(3)[:1], 0.4))
+    x = torch.randn(5, 3, generator=generator, dtype=torch.float64, requires_grad=True)
+    assert gradcheck(lambda x: hinge_repulsion(x, 0.9), (x,))
+
+
+def test_block_model_by_hand():
+    target = torch.tensor([[0.0, 0.9], [0.9, 0.0]])
+    kernel = torch.tensor([[1.0, 0.5], [0.5, 1.0]])
+    assert float(block_model_loss(kernel, target)) == pytest.approx(math.log(2))
+    best = block_model_loss(target, target)
+    assert float(best) < float(block_model_loss(kernel, target))
+
+
+@pytest.mark.parametrize(
+    "graph, message",
+    [
+        (dict(name="small_world"), "graph.name='small_world' is unknown"),
+        (dict(m=2), "graph.name=None"),
+        (dict(name="scale_free", p=1), "does not fit"),
+        (dict(name="scale_free", m=10), "m=10, expected 1 to 9"),
+        (dict(name="ring_of_cliques", cliques=3), "10 mediators cannot be cut into 3 equal groups"),
+    ],
+)
+def test_wrong_graphs(graph, message):
+    with pytest.raises(ConfigError, match=message):
+        prior_graph(10, graph)
