@@ -65,3 +65,11 @@ for experiment in collapse_digits sweep_digits; do
     [ ! -f "$results" ] || "$python" tools/report.py "$results" --metric val/accuracy --markdown configs/images/trg/README.md \
         --section "$experiment"
 done
+modules() {  # EXPERIMENT STAGE...: students assembled from their modules, beside teacher and plain students
+    local experiment=$1
+    shift
+    "$python" tools/report.py "configs/images/m2mkd/results/$experiment.json" --stages "$@" teacher plain longer kd m2mkd \
+        m2mkd_reference m2mkd_stitched --markdown configs/images/m2mkd/README.md --section "$experiment"
+}
+modules vit_digits meta
+modules vit_digits_split

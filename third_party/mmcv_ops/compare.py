@@ -36,8 +36,8 @@ from structkd.files import atomic_write_json
 
 #: Boxes of a class that reach suppression.
 NMS_PRE = 500
-#: Untrained heads give almost the same score everywhere; their weights are taken this often, to tell boxes apart.
-SPREAD = 20.0
+#: How much larger than at the start the weights of an untrained head are taken, so that scores tell boxes apart.
+SPREAD = 5.0
 
 
 def compare_operator(name: str, compiled: Any, device: str, seed: int = 0) -> dict[str, Any]:
@@ -107,8 +107,7 @@ def detect(config: str, operators: str, files: Sequence[str], weights: Path, out
     if weights.exists():
         load_checkpoint(model, str(weights), map_location="cpu", strict=True)
     else:
-        with torch.no_grad():
-            model.bbox_head.conv_cls.weight.mul_(SPREAD)
+        _liven(model.to(device), _scenes(files)[0].to(device))
         torch.save({"state_dict": model.state_dict(), "meta": {}}, weights)
     model = model.to(device).eval()
     found = []
@@ -122,6 +121,21 @@ def detect(config: str, operators: str, files: Sequence[str], weights: Path, out
         boxes = result.bboxes_3d.tensor.cpu()
         found.append({"boxes": boxes, "scores": result.scores_3d.cpu(), "labels": result.labels_3d.cpu(), "maps": maps})
     torch.save(found, out)
+
+
+def _liven(model: Any, points: Tensor) -> None:
+    """Give an untrained model features of unit size: otherwise they fade from layer to layer, and all boxes tie."""
+    norms = [layer for layer in model.modules() if isinstance(layer, torch.nn.modules.batchnorm._BatchNorm)]
+    kept = [layer.momentum for layer in norms]
+    for layer in norms:
+        layer.momentum = 1.0
+    with torch.no_grad():
+        model.train()
+        data = model.data_preprocessor({"inputs": {"points": [points, points]}, "data_samples": []}, True)
+        model(**{**data, "data_samples": None}, mode="tensor")
+        model.bbox_head.conv_cls.weight.mul_(SPREAD)
+    for layer, momentum in zip(norms, kept):
+        layer.momentum = momentum
 
 
 def _scenes(files: Sequence[str]) -> list[Tensor]:
@@ -151,6 +165,8 @@ def compare_model(config: str, files: Sequence[str], checkpoint: str | None, dev
     scenes = list(zip(found["ours"], found["compiled"]))
     report: dict[str, Any] = {"boxes": [len(a["scores"]) for a, _ in scenes], "scenes": [Path(f).name for f in files]}
     report["largest_output_of_the_head"] = max(float(x.abs().max()) for a, _ in scenes for x in a["maps"])
+    report["spread_of_the_head"] = max(float(x.std((2, 3)).max()) for a, _ in scenes for x in a["maps"])
+    report["distinct_scores"] = [int(a["scores"].unique().numel()) for a, _ in scenes]
     report["largest_difference_head"] = max(_difference(x, y) for a, b in scenes for x, y in zip(a["maps"], b["maps"]))
     if any(len(a["scores"]) != len(b["scores"]) for a, b in scenes):
         return {**report, "status": "other numbers of boxes", "compiled": [len(b["scores"]) for _, b in scenes]}
@@ -173,7 +189,8 @@ def main() -> int:
     torch.set_num_threads(1)
     if args.detect:
         detect(args.detect, args.operators, args.points, Path(args.weights), Path(args.out), args.device)
-        return 0
+        sys.stdout.flush()
+        os._exit(0)  # all is written, and spconv's library has been seen to spin while the interpreter ends
     try:
         import mmcv._ext as compiled
     except ImportError as error:

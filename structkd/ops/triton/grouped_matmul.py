@@ -8,8 +8,10 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from structkd.ops.triton import launch
 from structkd.ops.triton.launch import start
 
+# WIDEN below: Triton's interpreter multiplies no bfloat16.
 #: Rows, columns and terms of a tile.
 ROWS, COLUMNS, TERMS = 64, 64, 32
 
@@ -17,7 +19,7 @@ ROWS, COLUMNS, TERMS = 64, 64, 32
 @triton.jit
 def grouped_kernel(
     x, weight, out, ends, tile_ends, G, C, D, stride_g, stride_d, stride_c,
-    GROUPS: tl.constexpr, PRECISION: tl.constexpr,
+    GROUPS: tl.constexpr, PRECISION: tl.constexpr, WIDEN: tl.constexpr,
     BLOCK_R: tl.constexpr, BLOCK_D: tl.constexpr, BLOCK_C: tl.constexpr,
 ):  # fmt: skip
     # out[r, d] = sum_c x[r, c] weight[group of r, d, c]. Which tile of which group this is, the device finds out, so
@@ -38,6 +40,8 @@ def grouped_kernel(
             a = tl.load(x + r[:, None] * C + c[None, :], mask=here[:, None] & (c[None, :] < C), other=0)
             at = weight + g * stride_g + d[None, :].to(tl.int64) * stride_d + c[:, None] * stride_c
             b = tl.load(at, mask=(c[:, None] < C) & (d[None, :] < D), other=0)
+            if WIDEN:
+                a, b = a.to(tl.float32), b.to(tl.float32)
             total = tl.dot(a, b, total, input_precision=PRECISION)
         place = out + r[:, None] * D + d[None, :]
         tl.store(place, total.to(out.dtype.element_ty), mask=here[:, None] & (d[None, :] < D))
@@ -46,7 +50,8 @@ def grouped_kernel(
 @triton.jit
 def grouped_weight_kernel(
     x, grad, out, ends, C, D,
-    PRECISION: tl.constexpr, BLOCK_R: tl.constexpr, BLOCK_D: tl.constexpr, BLOCK_C: tl.constexpr,
+    PRECISION: tl.constexpr, WIDEN: tl.constexpr,
+    BLOCK_R: tl.constexpr, BLOCK_D: tl.constexpr, BLOCK_C: tl.constexpr,
 ):  # fmt: skip
     # out[g, d, c] = sum of grad[r, d] x[r, c] over the rows of group g, in order.
     g = tl.program_id(0).to(tl.int64)
@@ -59,13 +64,15 @@ def grouped_weight_kernel(
         r = top + tl.arange(0, BLOCK_R)
         a = tl.load(grad + r[None, :] * D + d[:, None], mask=(r[None, :] < last) & (d[:, None] < D), other=0)
         b = tl.load(x + r[:, None] * C + c[None, :], mask=(r[:, None] < last) & (c[None, :] < C), other=0)
+        if WIDEN:
+            a, b = a.to(tl.float32), b.to(tl.float32)
         total = tl.dot(a, b, total, input_precision=PRECISION)
     place = out + (g * D + d[:, None]) * C + c[None, :]
     tl.store(place, total.to(out.dtype.element_ty), mask=(d[:, None] < D) & (c[None, :] < C))
 
 
 def _precision(dtype: torch.dtype) -> str:
-    """float32 on CUDA cores unless a person lets torch's own products use tf32."""
+    """float32 is multiplied on CUDA cores, unless a person lets torch's own products use tf32."""
     return "tf32" if dtype == torch.float32 and torch.get_float32_matmul_precision() != "highest" else "ieee"
 
 
@@ -80,7 +87,7 @@ def rows_product(x: Tensor, weight: Tensor, sizes: Tensor) -> Tensor:
     start(
         grouped_kernel, (tiles if x.size(0) else 0, triton.cdiv(columns, COLUMNS)), x,
         x, weight, out, ends, tile_ends, groups, terms, columns, *weight.stride(),
-        GROUPS=triton.next_power_of_2(max(groups, 1)), PRECISION=_precision(x.dtype),
+        GROUPS=triton.next_power_of_2(max(groups, 1)), PRECISION=_precision(x.dtype), WIDEN=launch.interpreting(),
         BLOCK_R=ROWS, BLOCK_D=COLUMNS, BLOCK_C=TERMS, num_warps=4,
     )  # fmt: skip
     return out
@@ -94,6 +101,7 @@ def weight_product(x: Tensor, grad: Tensor, sizes: Tensor) -> Tensor:
     start(
         grouped_weight_kernel, (groups, triton.cdiv(columns, COLUMNS), triton.cdiv(terms, COLUMNS)), x,
         x, grad, out, sizes.cumsum(0), terms, columns,
-        PRECISION=_precision(x.dtype), BLOCK_R=TERMS, BLOCK_D=COLUMNS, BLOCK_C=COLUMNS, num_warps=4,
+        PRECISION=_precision(x.dtype), WIDEN=launch.interpreting(),
+        BLOCK_R=TERMS, BLOCK_D=COLUMNS, BLOCK_C=COLUMNS, num_warps=4,
     )  # fmt: skip
     return out

@@ -37,6 +37,11 @@ def interpreted() -> Iterator[None]:
         _interpreting = before
 
 
+def interpreting() -> bool:
+    """Whether this is inside of `interpreted`."""
+    return _interpreting
+
+
 @cache
 def _installed() -> bool:
     return importlib.util.find_spec("triton") is not None
