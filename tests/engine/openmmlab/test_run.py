@@ -46,6 +46,10 @@ def test_trains_distils_evaluates_and_predicts(name, own, small_config, command,
     trained = torch.load(work_dir / "epoch_4.pth", weights_only=False)["state_dict"]
     assert all(torch.equal(value, trained[f"student.{key}"]) for key, value in model.state_dict().items())
     assert model.dataset_meta["classes"] == ["Pedestrian", "Car"]
+    done = command("export", config, work_dir / "epoch_4.pth", "--out", tmp_path / "exported")
+    assert done.code == 0, done.err
+    exported = torch.load(tmp_path / "exported" / "student.pth", weights_only=True)["state_dict"]
+    assert all(torch.equal(value, exported[key]) for key, value in model.state_dict().items())
     result, _ = inference_detector(model, str(mm_kitti / "training" / "velodyne_reduced" / "000003.bin"))
     assert result.pred_instances_3d.bboxes_3d.tensor.size(1) == 7
 
