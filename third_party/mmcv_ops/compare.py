@@ -115,11 +115,15 @@ def detect(config: str, operators: str, files: Sequence[str], weights: Path, out
     found = []
     for points in _scenes(files):
         sample = Det3DDataSample(metainfo=dict(box_type_3d=LiDARInstance3DBoxes, box_mode_3d=0))
-        batch = {"inputs": {"points": [points.to(device)]}, "data_samples": [sample]}
-        with torch.no_grad():
-            data = model.data_preprocessor(batch, False)
-            maps = [part.float().cpu() for level in model(**data, mode="tensor") for part in level]
-            result = model(**data, mode="predict")[0].pred_instances_3d
+
+        def run(mode: str, points: Tensor = points, sample: Any = sample) -> Any:
+            # Prepared anew each time: PointPillars writes into its input.
+            batch = {"inputs": {"points": [points.to(device)]}, "data_samples": [sample]}
+            with torch.no_grad():
+                return model(**model.data_preprocessor(batch, False), mode=mode)
+
+        maps = [part.float().cpu() for level in run("tensor") for part in level]
+        result = run("predict")[0].pred_instances_3d
         boxes = result.bboxes_3d.tensor.cpu()
         found.append({"boxes": boxes, "scores": result.scores_3d.cpu(), "labels": result.labels_3d.cpu(), "maps": maps})
     torch.save(found, out)
@@ -136,8 +140,13 @@ def _liven(model: Any, points: Tensor) -> None:
         outputs = model.train()(**{**data, "data_samples": None}, mode="tensor")
         for (name, largest), maps in zip(HEAD.items(), outputs):
             layer = getattr(model.bbox_head, name)
-            layer.weight.mul_(largest / (maps[0] - layer.bias.view(-1, 1, 1)).abs().max())
-            layer.bias.zero_()
+            # The many cells without points, which all give the median, at 0, and the far side of the others above it.
+            values = maps[0].flatten(2).transpose(0, 1).flatten(1)
+            middle = values.median(1).values
+            above, below = values.amax(1) - middle, middle - values.amin(1)
+            scale = largest / torch.maximum(above, below) * torch.where(above >= below, 1, -1)
+            layer.weight.mul_(scale.view(-1, 1, 1, 1))
+            layer.bias.copy_((layer.bias - middle) * scale)
     for norm, momentum in zip(norms, kept):
         norm.momentum = momentum
 
