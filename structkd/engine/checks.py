@@ -46,7 +46,7 @@ STAGE_KEYS = {
     "param_scheduler": "as in mmengine",
     "train_cfg": "max_epochs, val_interval; a teacher without it and optim_wrapper is not trained",
     "selection": "metric, rule, patience, ties",
-    "checkpoint_interval": "epochs between checkpoints",
+    "checkpoint_interval": "epochs between checkpoints (20), which also come after two minutes",
     "custom_hooks": "as in mmengine",
     "store_outputs": "whether the outputs are stored for later stages",
     "baseline": "stage the paired differences are taken to (default: the plain stage)",

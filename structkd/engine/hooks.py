@@ -226,29 +226,36 @@ class ResumeHook(Hook):
     """Saves `last.pth` after an epoch's validation, with the state of every random generator.
 
     Args:
-        interval: epochs between two checkpoints; one more is written when training ends.
+        interval: epochs between two checkpoints; one more is written when training ends, and after any epoch that ends
+            more than `SECONDS` after the last one was written: epochs may take minutes.
     """
 
     priority = "LOWEST"
+    SECONDS = 120.0
 
     def __init__(self, interval: int = 10) -> None:
         if interval < 1:
             raise ConfigError(f"checkpoint_interval={interval}; expected at least 1 epoch between two checkpoints.")
-        self.interval = interval
+        self.interval, self.written = interval, time.monotonic()
 
     def after_train_epoch(self, runner: Any) -> None:
         done = runner.epoch + 1
-        if runner.val_loop is None and (done % self.interval == 0 or done == runner.max_epochs):
+        if runner.val_loop is None and self._due(done, runner):
             self._save(runner, done)
 
     def after_val_epoch(self, runner: Any, metrics: dict[str, float] | None = None) -> None:
         # The loop counts an epoch as done before it validates; a checkpoint written here includes the choice
         # of the best weights that this validation made.
-        if runner.epoch % self.interval == 0 or runner.epoch == runner.max_epochs:
+        if self._due(runner.epoch, runner):
             self._save(runner, runner.epoch)
+
+    def _due(self, done: int, runner: Any) -> bool:
+        late = time.monotonic() - self.written > self.SECONDS
+        return late or done % self.interval == 0 or done == runner.max_epochs
 
     def _save(self, runner: Any, epoch: int) -> None:
         runner.save_checkpoint(runner.work_dir, "last.pth", meta={"epoch": epoch, "iter": runner.iter})
+        self.written = time.monotonic()
 
     def before_save_checkpoint(self, runner: Any, checkpoint: dict[str, Any]) -> None:
         checkpoint["random"] = random_state()

@@ -158,6 +158,11 @@ def test_checkpoints_come_at_intervals_and_at_the_end():
     for runner.epoch in range(5):
         hook.after_train_epoch(runner)
     assert runner.saved == [2, 4, 5]
+    runner.saved.clear()
+    hook.SECONDS = -1.0  # epochs that take longer than the time between two checkpoints
+    for runner.epoch in range(5):
+        hook.after_train_epoch(runner)
+    assert runner.saved == [1, 2, 3, 4, 5]
     with pytest.raises(ConfigError, match="checkpoint_interval=0"):
         ResumeHook(interval=0)
 
