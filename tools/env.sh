@@ -48,8 +48,18 @@ structkd_step() {  # TITLE COMMAND...: runs it, on a terminal in full view, othe
     printf '  %s: %d s\n' "$title" $((SECONDS - start))
 }
 
+structkd_constraints=$structkd_root/third_party/constraints.txt
+
 structkd_pip() {
-    "$PYTHON" -m pip install --no-input --disable-pip-version-check -c "$structkd_root/third_party/constraints.txt" "$@"
+    "$PYTHON" -m pip install --no-input --disable-pip-version-check -c "$structkd_constraints" "$@"
+}
+
+structkd_pins() {  # EXTRAS: the pins; mmdet3d's own stand in the place of those of the same name
+    local own=$structkd_root/third_party/constraints-mmdet3d.txt common=$structkd_root/third_party/constraints.txt
+    case ",$1," in
+        *,mmdet3d,*) awk -F '==' '/^#/ { next } NR == FNR { own[tolower($1)]; print; next } !(tolower($1) in own)' "$own" "$common" ;;
+        *) cat "$common" ;;
+    esac
 }
 
 structkd_make_venv() {  # Some systems ship Python without ensurepip; a pip elsewhere on the machine then steps in.
@@ -101,7 +111,7 @@ structkd_env() {
     if command -v nvidia-smi >/dev/null 2>&1 && nvidia-smi -L 2>/dev/null | grep -q GPU; then kind=cuda; fi
 
     # The stamp: line 1 the pins, the project file, the place and the kind of machine; line 2 the extras installed so far.
-    state=$(cat "$structkd_root/third_party/constraints.txt" "$structkd_root/pyproject.toml" | cksum)
+    state=$(cat "$structkd_root"/third_party/constraints*.txt "$structkd_root/pyproject.toml" | cksum)
     state="$state $kind ${STRUCTKD_TORCH_INDEX:-} $structkd_root"
     [ ! -f "$stamp" ] || installed=$(sed -n 2p "$stamp")
     extras=$installed
@@ -125,6 +135,8 @@ structkd_env() {
         structkd_log=$venv/structkd-install.log
     fi
     rm -f "$stamp"
+    structkd_constraints=$venv/structkd-constraints.txt
+    structkd_pins "$extras" >"$structkd_constraints" || return 1
     structkd_step "pip and setuptools" structkd_pip "pip>=23.1" setuptools || return 1
     structkd_step "torch for $kind" structkd_torch "$kind" || return 1
     structkd_step "structkd[$extras] and what it needs" \

@@ -30,6 +30,21 @@ check "lint" "$PYTHON" -m ruff check .
 check "types" "$PYTHON" -m mypy
 check "tests" "$PYTHON" -m pytest -n "${STRUCTKD_TEST_WORKERS:-2}" --dist loadfile --durations 10 "$@"
 
+# mmdet3d needs NumPy 1, everything else is tested with NumPy 2: an environment of its own, as its users have.
+mmdet3d_tests() (
+    STRUCTKD_VENV=${STRUCTKD_VENV:-$structkd_root/.venv}-mmdet3d
+    structkd_env train,mmdet3d,dev || exit 1
+    "$PYTHON" -m pytest -n "${STRUCTKD_TEST_WORKERS:-2}" --dist loadfile --durations 5 \
+        tests/engine/openmmlab tests/adapters/test_mmdet3d.py tests/third_party
+)
+if [ $# -gt 0 ]; then
+    printf '\nArguments were given: the tests with mmdet3d installed are left out.\n'
+elif "$PYTHON" -c 'import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))'; then
+    check "tests with mmdet3d" mmdet3d_tests
+else
+    printf '\nmmdet3d installs on Python 3.11 and 3.12 only: its tests are left out.\n'
+fi
+
 if [ -n "$failed" ]; then
     printf '\nFAILED: %s\n' "${failed#, }"
     exit 1
