@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from structkd.engine import load_config, test_student
 from structkd.engine.config import Options
 from structkd.engine.openmmlab import is_openmmlab
-from structkd.errors import StructkdError
+from structkd.errors import ConfigError, StructkdError
 from structkd.files import atomic_write_json
 
 
@@ -23,6 +23,10 @@ def test_by_mmdet3d(args: argparse.Namespace) -> int:
     """A config of OpenMMLab's style, with a `model` and no stages: metrics go by their names there."""
     from structkd.engine.openmmlab.run import test_openmmlab
 
+    if args.stage is not None or args.seed is not None:
+        raise ConfigError(
+            "--stage and --seed go with configs of stages; an mmdet3d config has one model and no stages."
+        )
     options = args.cfg_options
     metrics = test_openmmlab(args.config, args.checkpoint, args.work_dir, options, args.launcher, args.out)
     if args.json and int(os.environ.get("RANK", 0)) == 0:

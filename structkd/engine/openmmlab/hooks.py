@@ -8,10 +8,37 @@ from typing import Any
 from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
 
+from structkd.engine.checkpoint import random_state, restore_random_state
 from structkd.engine.hooks import bare
 from structkd.engine.openmmlab.checkpoints import read_checkpoint
 from structkd.engine.openmmlab.export import export_student
 from structkd.errors import WiringError
+
+
+class GeneratorsHook(Hook):
+    """Keeps the state of the random generators in checkpoints, and puts it back when a run is resumed.
+
+    mmengine starts the generators anew, so that a resumed run would augment its frames as the first epochs did. Worker
+    processes of a loader have generators of their own, which start anew all the same: resuming is exact with
+    `num_workers=0`.
+    """
+
+    priority = "LOWEST"  # last to act before training, so that nothing draws in between
+
+    def __init__(self) -> None:
+        self._restored: dict[str, Any] | None = None
+
+    def before_save_checkpoint(self, runner: Any, checkpoint: dict[str, Any]) -> None:
+        checkpoint["random"] = random_state()
+
+    def after_load_checkpoint(self, runner: Any, checkpoint: dict[str, Any]) -> None:
+        if runner._resume:  # a checkpoint that training merely starts from has nothing to say here
+            self._restored = checkpoint.get("random")
+
+    def before_train(self, runner: Any) -> None:
+        if self._restored is not None:
+            restore_random_state(self._restored)
+            self._restored = None
 
 
 class DistillHook(Hook):

@@ -19,6 +19,7 @@ from structkd.engine.launch import join_processes
 from structkd.engine.openmmlab.checkpoints import read_checkpoint, state_of, write_student
 from structkd.engine.openmmlab.config import fit_to_machine, read_config
 from structkd.engine.openmmlab.export import is_distilled, student_of
+from structkd.engine.openmmlab.hooks import GeneratorsHook
 from structkd.errors import CheckpointError, ConfigError
 
 #: Told to every run that distils.
@@ -67,7 +68,9 @@ def train_openmmlab(
     if is_distilled(config.model):
         hooks = list(config.get("custom_hooks") or [])
         config.custom_hooks = [*hooks, HOOK] if HOOK not in hooks else hooks
-    _runner(config, launcher).train()
+    runner = _runner(config, launcher)
+    runner.register_hook(GeneratorsHook())  # not in the config, which plain mmdet3d reads too
+    runner.train()
     return Path(config.work_dir)
 
 

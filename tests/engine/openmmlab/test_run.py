@@ -11,6 +11,15 @@ import torch
 
 ROOT = Path(__file__).parents[3]
 POINTPILLARS = "pointpillars_to_pointpillars_16x_kitti.py"
+AUGMENTED = """
+_dataset = train_dataloader["dataset"]
+while "dataset" in _dataset:
+    _dataset = _dataset["dataset"]
+_dataset["pipeline"].insert(
+    -1, dict(type="GlobalRotScaleTrans", rot_range=[-0.8, 0.8], scale_ratio_range=[0.8, 1.2])
+)
+del _dataset
+"""
 
 
 def scalars(work_dir):
@@ -75,6 +84,8 @@ def test_a_checkpoint_of_theirs_is_tested(small_config, command, tmp_path):
 
 def test_resuming_ends_where_an_unbroken_run_does(small_config, command, tmp_path):
     config = small_config(POINTPILLARS, epochs=2)
+    # Augmented at random: the resumed epoch must draw what the unbroken run draws in it.
+    config.write_text(config.read_text() + AUGMENTED)
     options = ("--cfg-options", "default_hooks.checkpoint.interval=1")
     assert command("train", config, "--work-dir", tmp_path / "whole", *options).code == 0
     assert command("train", config, "--work-dir", tmp_path / "broken", *options, "train_cfg.max_epochs=1").code == 0
@@ -83,7 +94,13 @@ def test_resuming_ends_where_an_unbroken_run_does(small_config, command, tmp_pat
     whole, resumed = (
         torch.load(tmp_path / name / "student.pth", weights_only=True)["state_dict"] for name in ("whole", "broken")
     )
-    assert all(torch.allclose(whole[key], resumed[key], atol=1e-6) for key in whole)
+    assert all(torch.equal(whole[key], resumed[key]) for key in whole)
+
+
+def test_what_has_no_meaning_for_mmdet3d_is_refused(small_config, command, tmp_path):
+    config = small_config(POINTPILLARS).with_name("teacher.py")
+    done = command("test", config, tmp_path / "teacher.pth", "--stage", "plain")
+    assert done.code == 2 and "--stage" in done.err
 
 
 def test_mixed_precision_runs_on_a_cpu(small_config, command, tmp_path):
