@@ -34,7 +34,7 @@ def count_macs(model: nn.Module, *inputs: Any) -> int:
     Args:
         inputs: arguments of `model`.
     """
-    with _evaluating(model), _frozen(model), FlopCounterMode(display=False, custom_mapping=_SPARSE) as counter:
+    with _evaluating(model), _frozen(model), FlopCounterMode(display=False, custom_mapping=_FORMULAS) as counter:
         model(*inputs)
     return counter.get_total_flops() // 2
 
@@ -268,13 +268,23 @@ def _grouped_product(a: Tensor, b: Tensor, *args: Any, out_val: Any = None, **kw
     return 2 * a.size(0) * a.size(1) * b.size(-1)
 
 
+def _attention(q: Tensor, k: Tensor, v: Tensor, *args: Any, out_val: Any = None, **kwargs: Any) -> int:
+    """Scores and weighted values of fused attention: q [..., N, C], k [..., M, C], v [..., M, D]."""
+    return 2 * q.numel() * k.size(-2) + 2 * q[..., 0].numel() * v.size(-2) * v.size(-1)
+
+
 # The counter hands shapes to a formula unless it says that it reads tensors.
-for _formula in (_product, _sum_and_product, _sampled, _grouped_product):
+for _formula in (_product, _sum_and_product, _sampled, _grouped_product, _attention):
     setattr(_formula, "_get_raw", True)  # noqa: B010
-_SPARSE = {
+_FORMULAS = {
     torch.ops.aten.mm: _product,
     torch.ops.aten.addmm: _sum_and_product,
     torch.ops.aten.sparse_sampled_addmm: _sampled,
 }
-if hasattr(torch.ops.aten, "_grouped_mm"):  # of which the counter knows nothing
-    _SPARSE[torch.ops.aten._grouped_mm] = _grouped_product
+#: Of which the counter knows nothing, by names that not every version of torch has.
+for _name, _formula in (
+    ("_grouped_mm", _grouped_product),
+    ("_scaled_dot_product_flash_attention_for_cpu", _attention),
+):
+    if hasattr(torch.ops.aten, _name):
+        _FORMULAS[getattr(torch.ops.aten, _name)] = _formula

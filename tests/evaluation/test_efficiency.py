@@ -48,6 +48,16 @@ def test_macs_of_dense_and_sparse_products():
     assert count_macs(Propagate(), torch.randn(6, 4), edge_index) == 2 * 30 * 4 + 6 * 12
 
 
+def test_macs_of_fused_attention():
+    class Attend(nn.Module):
+        def forward(self, q, k, v):
+            return nn.functional.scaled_dot_product_attention(q, k, v)
+
+    q, k, v = torch.randn(2, 3, 5, 8), torch.randn(2, 3, 7, 8), torch.randn(2, 3, 7, 4)
+    assert count_macs(Attend(), q, k, v) == 2 * 3 * 5 * 7 * (8 + 4)
+    assert count_macs(Attend(), q, k, torch.randn(2, 3, 7, 8)) == 2 * 3 * 5 * 7 * (8 + 8)
+
+
 def test_macs_of_products_along_edges():
     class Similarity(nn.Module):
         def forward(self, x, edge_index):
