@@ -1,18 +1,22 @@
-# What keeps the two edge layers from agreeing on nothing: the guards of PointDistiller side by side, and how its
-# centres are weighted. Settings are compared on validation frames, which no table of results is made of.
+# What keeps the two edge layers from agreeing on nothing: the guards of PointDistiller side by side, and what else might
+# decide whether it helps: weights, width of the edges, which features. Settings are compared on validation frames, which
+# no table of results is made of.
 _base_ = "../../_base_/points/simulated.py"
-title = "PointDistiller's guards and weights, on validation frames"
+title = "PointDistiller's guards and other settings, on validation frames"
 run = [
     "teacher",
     "plain",
+    "logit_kd",
     "point_distiller",
     "no_affine",
     "reconstruction",
     "unguarded",
     "rank_weights",
-    "equal_weights",
-    "half_of_them",
+    "out64",
+    "faded",
+    "neck_cells",
 ]
+seeds = [0]
 data = dict(splits=dict(test="val"))
 stages = dict(
     point_distiller=dict(title="guard: fixed projection (default)"),
@@ -37,13 +41,6 @@ stages = dict(
         method="PointDistiller",
         distillers=dict(kd=dict(guard=None)),
     ),
-    equal_weights=dict(
-        like="point_distiller",
-        title="equal weights",
-        role="distilled",
-        method="PointDistiller",
-        distillers=dict(kd=dict(reweight=None)),
-    ),
     rank_weights=dict(
         like="point_distiller",
         title="weights by rank",
@@ -51,11 +48,39 @@ stages = dict(
         method="PointDistiller",
         distillers=dict(kd=dict(reweight="rank")),
     ),
-    half_of_them=dict(
+    out64=dict(
         like="point_distiller",
-        title="weights by rank, half of the pillars",
+        title="64 channels of edges",
         role="distilled",
         method="PointDistiller",
-        distillers=dict(kd=dict(reweight="rank", n=0.5)),
+        distillers=dict(kd=dict(out_channels=64)),
+    ),
+    faded=dict(
+        like="point_distiller",
+        title="weight fades out by epoch 3",
+        role="distilled",
+        method="PointDistiller",
+        distillers=dict(kd=dict(weight=dict(start=1.0, end=0.0, stop=3))),
+    ),
+    neck_cells=dict(
+        like="point_distiller",
+        title="cells of the neck",
+        role="distilled",
+        method="PointDistiller",
+        distillers=dict(
+            kd=dict(
+                _delete_=True,
+                type="PointDistiller",
+                field="neck",
+                importance="activation",
+                reweight="zscore",
+                student_channels=48,
+                teacher_channels=192,
+                out_channels=48,
+                n=256,
+                k=128,
+                weight=1.0,
+            )
+        ),
     ),
 )
