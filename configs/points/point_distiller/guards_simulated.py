@@ -60,7 +60,7 @@ stages = dict(
         title="weight fades out by epoch 3",
         role="distilled",
         method="PointDistiller",
-        distillers=dict(kd=dict(weight=dict(start=1.0, end=0.0, stop=3))),
+        distillers=dict(kd=dict(weight=dict(_delete_=True, start=1.0, end=0.0, stop=3))),
     ),
     neck_cells=dict(
         like="point_distiller",
