@@ -39,12 +39,26 @@ FRAMES = {
 }
 #: Pillars, of which asked, neighbours, channels of an edge layer.
 PILLARS = {"tiny": (400, 200, 16, 16), "KITTI / 8": (14_000, 750, 128, 32), "KITTI": (14_000, 6_000, 128, 32)}
+#: Tokens routed to experts, experts, channels in and out.
+EXPERTS = {"tiny": (256, 4, 32, 64), "ViT-tiny": (4_096, 8, 192, 768), "ViT-small": (65_536, 32, 384, 1_536)}
 #: Tokens, channels, neighbours.
 TOKENS = {"256": (256, 64, 8), "4k": (4_096, 64, 32), "16k": (16_384, 64, 32), "64k": (65_536, 128, 8)}
-CHOICE: dict[str, tuple[tuple[str, ...], ...]] = {
-    "small": (("tiny",), ("tiny",), ("tiny",), ("256",)),
-    "cpu": (("Cora", "arxiv / 10"), ("KITTI",), ("KITTI / 8",), ("4k",)),
-    "gpu": (("Cora", "arxiv", "arxiv, hidden", "products"), ("KITTI", "nuScenes"), ("KITTI",), ("4k", "16k", "64k")),
+CHOICE: dict[str, dict[str, tuple[str, ...]]] = {
+    "small": {"graphs": ("tiny",), "frames": ("tiny",), "pillars": ("tiny",), "tokens": ("256",), "experts": ("tiny",)},
+    "cpu": {
+        "graphs": ("Cora", "arxiv / 10"),
+        "frames": ("KITTI",),
+        "pillars": ("KITTI / 8",),
+        "tokens": ("4k",),
+        "experts": ("ViT-tiny",),
+    },
+    "gpu": {
+        "graphs": ("Cora", "arxiv", "arxiv, hidden", "products"),
+        "frames": ("KITTI", "nuScenes"),
+        "pillars": ("KITTI",),
+        "tokens": ("4k", "16k", "64k"),
+        "experts": ("ViT-tiny", "ViT-small"),
+    },
 }
 Forms = dict[str, Callable[..., Any]]
 
@@ -136,6 +150,39 @@ def edge_layers(shape: str, where: torch.device) -> Problem:
     return Problem((u_s, v_s, u_t, v_t, index, weight), reference("edge_difference"), traffic, unfused=3 * traffic)
 
 
+def lengths(shape: str, where: torch.device) -> Problem:
+    edge_index, nodes, channels = edges(shape, where)
+    traffic = 4 * channels * (5 * edge_index.size(1) + nodes)
+    return Problem(
+        (normal(where, nodes, channels), edge_index),
+        reference("edge_square_distance"),
+        traffic,
+        unfused=16 * edge_index.size(1) * channels,
+    )
+
+
+def pooled(shape: str, where: torch.device) -> Problem:
+    """The largest feature among the neighbours of each centre, as PointRCNN's edges are pooled."""
+    points, centers, neighbors, channels = PILLARS[shape]
+    index = torch.randint(points, (centers, neighbors), device=where)
+
+    def published(u: Tensor, index: Tensor) -> Tensor:
+        return u[index].amax(1)
+
+    traffic = 4 * channels * (index.numel() + 3 * centers + points)
+    return Problem((normal(where, points, channels), index), {"gather + amax": published}, traffic)
+
+
+def routed(shape: str, where: torch.device) -> Problem:
+    """Rows sorted by expert, some experts popular and one without any."""
+    rows, experts, channels, out = EXPERTS[shape]
+    share = torch.linspace(0, 2, experts, device=where) / experts
+    sizes = (rows * share).long()
+    sizes[-1] += rows - sizes.sum()
+    arguments = normal(where, rows, channels), normal(where, experts, out, channels), sizes
+    return Problem(arguments, reference("grouped_matmul"), flops=6.0 * rows * channels * out)
+
+
 def neighbors(shape: str, where: torch.device) -> Problem:
     tokens, channels, k = TOKENS[shape]
     x = normal(where, tokens, channels, learns=False)
@@ -176,11 +223,14 @@ def cells(shape: str, where: torch.device) -> Problem:
     return Problem(arguments, reference("cells_of_points"), traffic=points * (12 + 8 + 8))
 
 
-def suppression(shape: str, where: torch.device) -> Problem:
+def suppression(shape: str, where: torch.device, turned: bool = True) -> Problem:
     number = FRAMES[shape][3]
     boxes = torch.rand(number, 5, device=where, dtype=torch.float64)
     boxes *= torch.tensor([70.0, 80, 4, 2, 6], device=where, dtype=torch.float64)
-    return Problem((boxes, 0.1, None), reference("nms_rotated"))
+    if turned:
+        return Problem((boxes, 0.1, None), reference("nms_rotated"))
+    upright = torch.cat([boxes[:, :2], boxes[:, :2] + boxes[:, 2:4]], 1)
+    return Problem((upright, 0.1, None), reference("nms"))
 
 
 def overlaps(shape: str, where: torch.device) -> Problem:
@@ -189,24 +239,29 @@ def overlaps(shape: str, where: torch.device) -> Problem:
 
 
 def suite(size: str) -> list[Benchmark]:
-    graphs, frames, pillars, tokens = CHOICE[size]
+    choice = CHOICE[size]
     found: list[Benchmark] = [Limits()]
-    for shape in graphs:
+    for shape in choice["graphs"]:
         asked = dict(faster=5, smaller=10) if shape in ("arxiv", "arxiv, hidden") else {}
         found.append(Kernel("edge_difference_kl", shape, partial(edge_kl, shape), share=0.7, **asked))
         found += [Kernel(op, shape, partial(product, op, shape)) for op in ("spmm", "edge_dot")]
+        found.append(Kernel("edge_square_distance", shape, partial(lengths, shape)))
         if shape != "products":  # [E, C] is 23 GB there
             for op, reduce in (("segment_sum", "sum"), ("segment_max", "max")):
                 found.append(Kernel(op, shape, partial(reduction, op, reduce, shape), faster=1))
             found.append(Kernel("segment_softmax", shape, partial(softmax, shape), faster=1))
-    for shape in pillars:
+    for shape in choice["pillars"]:
         found.append(Kernel("edge_difference", shape, partial(edge_layers, shape), faster=5, smaller=10, share=0.7))
-    for shape in tokens:
+        found.append(Kernel("neighbor_max", shape, partial(pooled, shape)))
+    for shape in choice["tokens"]:
         found.append(Kernel("segment_kl", shape, partial(token_kl, shape)))
         found.append(Kernel("knn", shape, partial(neighbors, shape), faster=3 if shape == "16k" else None))
-    for shape in frames:
+    for shape in choice["frames"]:
         found.append(Kernel("scatter_to_grid", shape, partial(canvas, shape)))
         found.append(Kernel("cells_of_points", shape, partial(cells, shape)))
         found.append(Kernel("nms_rotated", shape, partial(suppression, shape)))
+        found.append(Kernel("nms", shape, partial(suppression, shape, turned=False)))
         found.append(Kernel("rotated_intersection", shape, partial(overlaps, shape)))
+    for shape in choice["experts"]:
+        found.append(Kernel("grouped_matmul", shape, partial(routed, shape)))
     return found
