@@ -32,6 +32,10 @@ class TrainingError(StructkdError):
     """Training broke down: a loss that is not finite."""
 
 
+class WriteError(StructkdError, OSError):
+    """A file cannot be written: the disk is full, or it may not be written to."""
+
+
 @contextmanager
 def located(where: str) -> Iterator[None]:
     """Put `where` in front of a `StructkdError` raised in the block, unless its message begins with it."""

@@ -399,13 +399,6 @@ DAMAGED = {
     "no weights": ("plain", without("state_dict"), ["plain/last.pth is damaged: it holds no state_dict"]),
     "another stage's": ("plain", another("teacher/last.pth"), ["plain/last.pth was written with another config"]),
     "only weights": ("plain", another("plain/student.pth"), ["plain/last.pth is no training checkpoint"]),
-    "outputs": ("glnn", cut("teacher/outputs/logits.npy"), ["stages.glnn", "logits.npy", "missing or damaged"]),
-    "record of outputs": ("glnn", cut("teacher/outputs/meta.json"), ["stages.glnn", "meta.json is damaged"]),
-    "no outputs": (
-        "glnn",
-        lambda f: shutil.rmtree(f / "teacher/outputs"),
-        ["stages.glnn", "no complete teacher cache"],
-    ),
 }
 
 

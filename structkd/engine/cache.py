@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import json
+import logging
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +15,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from structkd.errors import CheckpointError, reason
-from structkd.files import atomic_write_bytes, atomic_write_json
+from structkd.engine.cache_tables import SHARD_BYTES, StaleCacheError, TableWriter, open_table, table_record
+from structkd.engine.locks import in_turn
+from structkd.errors import CheckpointError, DataError, reason
+from structkd.files import atomic_write_json
 from structkd.structure import Structure
 
-FORMAT = "structkd-cache-1"
+logger = logging.getLogger("structkd")
+FORMAT = "structkd-cache-2"
 #: Fields that belong to the data rather than to the teacher; they are fingerprinted, not stored.
 DATA_FIELDS = frozenset({"edge_index", "edge_weight", "edge_scale", "mask", "batch", "replay", "losses", "input"})
 
@@ -38,72 +44,146 @@ def edges_fingerprint(edge_index: Tensor, n_id: Tensor) -> str:
     return f"{int(total):016x}"
 
 
+def model_fingerprint(state: Mapping[str, Any], *settings: Any) -> str:
+    """blake2b over a state dict and over whatever else decides the outputs, as plain data."""
+    digest = hashlib.blake2b(json.dumps(settings, sort_keys=True).encode(), digest_size=16)
+    for name, value in state.items():
+        digest.update(f"{name} {getattr(value, 'dtype', '')} {getattr(value, 'shape', value)}".encode())
+        if isinstance(value, Tensor):
+            digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
 class TeacherCache:
-    """A folder with one `.npy` a field and `meta.json`.
+    """A folder with one `.npy` table a field and `meta.json`.
 
     `meta.json` records the ids and the edges that the outputs were computed from. `load` compares them with
-    the graph the student may see, so leakage through a teacher artefact is an error and not a hope.
+    the graph the student may see, so leakage through a teacher artefact is an error and not a hope. It also holds a
+    checksum for every shard of rows, is written last and is removed first: what has one is whole, and bytes that
+    have changed since are found when they are opened.
+
+    While the outputs are computed, `progress.json` stands for it; a later process goes on behind the last shard that
+    is whole. A second process that computes the same outputs at the same time waits, and takes those of the first.
+
+    Args:
+        folder: made when it is written to.
+        shard_bytes: after which a shard ends, and after which it is noted what a later process need not do again.
     """
 
-    def __init__(self, folder: str | Path) -> None:
-        self.folder = Path(folder)
+    def __init__(self, folder: str | Path, shard_bytes: int = SHARD_BYTES) -> None:
+        self.folder, self.shard_bytes = Path(folder), shard_bytes
+        self._meta, self._progress = self.folder / "meta.json", self.folder / "progress.json"
 
     @property
     def exists(self) -> bool:
         """Whether a complete cache is there (its meta file is written last)."""
-        return (self.folder / "meta.json").is_file()
+        return self._meta.is_file()
 
     def save(self, structure: Structure, graph: Any) -> None:
         """Store the tensors of `structure`, which was computed on `graph` (`edge_index`, `n_id` of all nodes)."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        fields: dict[str, dict[str, Any]] = {}
-        for name, value in structure.detach().to_dict().items():
-            if name in DATA_FIELDS or not isinstance(value, Tensor):
-                continue
-            array = np.ascontiguousarray(value.cpu().numpy())
-            buffer = _npy(array)
-            atomic_write_bytes(self.folder / f"{name}.npy", buffer)
-            fields[name] = {"shape": list(array.shape), "dtype": str(array.dtype), "bytes": len(buffer)}
-        atomic_write_json(
-            self.folder / "meta.json",
-            {"format": FORMAT, "fields": fields, "computed_from": computed_from(graph)},
-        )
+        self._meta.unlink(missing_ok=True)
+        self.write(lambda _: [structure], graph)
 
-    def load(self, graph: Any) -> Structure:
+    def write(self, parts: Callable[[int], Iterable[Structure]], graph: Any, made_by: str = "") -> None:
+        """Store outputs while they are computed.
+
+        Args:
+            parts: called with a number n, gives all parts of the outputs but the first n, in an order that is always
+                the same. Fields with a row an element are put one below the other; others are those of the first part.
+            graph: as for `save`.
+            made_by: fingerprint of what computes them. What an interrupted process left behind is only taken up, and
+                what another one has finished in the meantime only kept, where it was made by the same.
+
+        Raises:
+            WriteError: the disk is full; what is there so far is taken up next time.
+            DataError: parts whose rows differ.
+        """
+        record = {"format": FORMAT, "made_by": made_by, "computed_from": computed_from(graph)}
+        with in_turn(self.folder / "lock", f"The cache in {self.folder}"), ExitStack() as stack:
+            if made_by and self._is_whole(record):
+                return
+            self._meta.unlink(missing_ok=True)
+            done, tables = self._taken_up(record) if made_by else (0, {})
+            if not done:
+                self._progress.unlink(missing_ok=True)
+            for table in tables.values():
+                stack.callback(table.close)
+            unsaved = 0
+            for structure in parts(done):
+                for name, kind, array in _arrays(structure, {name: table.kind for name, table in tables.items()}):
+                    if name not in tables:
+                        tables[name] = self._table(name, table_record(array, kind))
+                        stack.callback(tables[name].close)
+                    tables[name].append(array)
+                    unsaved += array.nbytes
+                done += 1
+                if unsaved >= self.shard_bytes:
+                    self._note(self._progress, {**record, "parts": done}, tables)
+                    unsaved = 0
+            if not tables:
+                raise DataError(f"There is nothing to compute the outputs in {self.folder} from.")
+            if done > 1:  # what the edges of the first part carry says nothing about the whole
+                tables = {name: table for name, table in tables.items() if not name.startswith("edge_")}
+            self._note(self._meta, record, tables)
+            self._progress.unlink(missing_ok=True)
+
+    def load(self, graph: Any, made_by: str = "") -> Structure:
         """The stored structure, with the edges of `graph`.
 
         Raises:
-            CheckpointError: the cache is missing, damaged, or was computed from other nodes or edges than `graph`.
+            CheckpointError: the outputs were computed from other nodes or edges than `graph`.
+            StaleCacheError: the cache is missing, damaged, of an older format or made by something else than `made_by`.
         """
-        meta_path = self.folder / "meta.json"
-        if not meta_path.is_file():
-            raise CheckpointError(f"There is no complete teacher cache in {self.folder} (no meta.json).")
-        try:
-            meta = json.loads(meta_path.read_text())
-            fields, origin = meta["fields"], meta["computed_from"]
-        except (ValueError, KeyError) as error:
-            raise CheckpointError(f"{meta_path} is damaged: {reason(error)}") from error
-        here = computed_from(graph)
+        if not self.exists:
+            raise StaleCacheError(f"There is no complete teacher cache in {self.folder} (no meta.json).")
+        meta = _read(self._meta)
+        here, origin = computed_from(graph), meta["computed_from"]
         if origin != here:
             raise CheckpointError(
                 f"The teacher outputs in {self.folder} were computed from {origin['num_nodes']} nodes and "
                 f"{origin['num_edges']} edges that are not the {here['num_nodes']} nodes and {here['num_edges']} edges "
                 "this student may see. Using them would leak held-out data; compute them again."
             )
+        if made_by and meta["made_by"] != made_by:
+            raise StaleCacheError(f"The outputs in {self.folder} are those of another model than the one beside them.")
         structure = Structure(edge_index=graph.edge_index)
-        for name, expected in fields.items():
-            path = self.folder / f"{name}.npy"
-            try:
-                array = np.load(path, mmap_mode="c", allow_pickle=False)
-            except (OSError, ValueError, EOFError) as error:
-                raise CheckpointError(f"{path} of the teacher cache is missing or damaged: {reason(error)}") from error
-            if list(array.shape) != expected["shape"] or str(array.dtype) != expected["dtype"]:
-                raise CheckpointError(
-                    f"{path} holds {array.dtype} {list(array.shape)}; "
-                    f"its record says {expected['dtype']} {expected['shape']}."
-                )
+        for name, array in self._opened(meta):
             structure[name] = torch.from_numpy(array)
         return structure
+
+    def _opened(self, meta: Mapping[str, Any]) -> Iterator[tuple[str, np.ndarray]]:
+        for name, field in meta["fields"].items():
+            yield name, open_table(self.folder / f"{name}.npy", field)
+
+    def _is_whole(self, record: Mapping[str, Any]) -> bool:
+        """Whether a complete cache of this record is there, with every byte as it was written."""
+        try:
+            meta = _read(self._meta) if self.exists else {}
+            return all(meta.get(key) == value for key, value in record.items()) and bool(list(self._opened(meta)))
+        except StaleCacheError:
+            return False
+
+    def _taken_up(self, record: Mapping[str, Any]) -> tuple[int, dict[str, TableWriter]]:
+        """How many parts an interrupted process finished, and its tables; none where they cannot be gone on with."""
+        try:
+            left = _read(self._progress)
+            if any(left.get(key) != value for key, value in record.items()):
+                return 0, {}
+            for _ in self._opened(left):
+                pass
+        except StaleCacheError:
+            return 0, {}
+        logger.info("%s: going on after %d parts that were stored before", self.folder, left["parts"])
+        return left["parts"], {name: self._table(name, field) for name, field in left["fields"].items()}
+
+    def _table(self, name: str, field: Mapping[str, Any]) -> TableWriter:
+        return TableWriter(self.folder / f"{name}.npy", field, self.shard_bytes)
+
+    def _note(self, path: Path, record: Mapping[str, Any], tables: Mapping[str, TableWriter]) -> None:
+        for table in tables.values():
+            table.save()
+        content = {**record, "fields": {name: table.record for name, table in tables.items()}}
+        atomic_write_json(path, {**content, "checksum": _checksum(content)})
 
 
 def computed_from(graph: Any) -> dict[str, Any]:
@@ -116,7 +196,31 @@ def computed_from(graph: Any) -> dict[str, Any]:
     }
 
 
-def _npy(array: np.ndarray) -> bytes:
-    buffer = io.BytesIO()
-    np.save(buffer, array, allow_pickle=False)
-    return buffer.getvalue()
+def _arrays(structure: Structure, kinds: Mapping[str, str]) -> Iterator[tuple[str, str, np.ndarray]]:
+    """The fields to store of a part: name, kind of table, array. `kinds` are those that the first part decided."""
+    for name, value in structure.detach().to_dict().items():
+        if name in DATA_FIELDS or not isinstance(value, Tensor):
+            continue
+        first = "scalar" if value.dim() == 0 else "rows" if structure.is_node_field(name) else "whole"
+        if not kinds or kinds.get(name) == "rows":
+            yield name, kinds.get(name, first), value.cpu().numpy()
+    if missing := [name for name, kind in kinds.items() if kind == "rows" and structure.get(name) is None]:
+        raise DataError(f"A later part of the outputs lacks {', '.join(sorted(missing))}.")
+
+
+def _checksum(content: Mapping[str, Any]) -> int:
+    return zlib.crc32(json.dumps(content, sort_keys=True).encode())
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """A record of ours; `StaleCacheError` for one that is damaged or of another format."""
+    try:
+        content = json.loads(path.read_bytes())
+        checksum = content.pop("checksum", None)
+        if content.get("format") == FORMAT and checksum != _checksum(content):
+            raise ValueError("its checksum is wrong")
+    except (OSError, ValueError, AttributeError) as error:
+        raise StaleCacheError(f"{path} is damaged: {reason(error)}.") from error
+    if content.get("format") != FORMAT:
+        raise StaleCacheError(f"{path} is of the format {content.get('format')!r}; this version reads {FORMAT}.")
+    return content

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from structkd.errors import CheckpointError, nearest, reason
-from structkd.files import atomic_torch_save
+from structkd.files import atomic_torch_save, load_tensors
 
 
 def plain(value: Any) -> Any:
@@ -47,7 +47,7 @@ def load(path: str | Path, map_location: str | torch.device = "cpu") -> dict[str
     if not path.is_file():
         raise CheckpointError(f"There is no checkpoint at {path}.")
     try:
-        state = torch.load(path, map_location=map_location, weights_only=True)
+        state = load_tensors(path, map_location)
     except pickle.UnpicklingError as error:  # torch's advice is to load it all the same; ours is not
         raise CheckpointError(f"{path} holds more than tensors and plain data, or is damaged: not loaded.") from error
     except Exception as error:  # what is raised depends on where the bytes stop making sense

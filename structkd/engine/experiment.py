@@ -16,7 +16,7 @@ from mmengine.dist import is_main_process
 from structkd.engine.checks import needs
 from structkd.engine.config import plain_config, resolve_root
 from structkd.engine.data import DATA, DataModule
-from structkd.engine.launch import join_processes
+from structkd.engine.launch import join_processes, together
 from structkd.engine.locks import alone, hold
 from structkd.engine.registry import build
 from structkd.engine.rehearsal import Rehearsal
@@ -53,7 +53,7 @@ def run_experiment(config: Config, work_dir: Path, seeds: Sequence[int], switche
         work_dir.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigError(f"The work dir {work_dir} cannot be made: {reason(error)}") from error
-    with ExitStack() as stack:
+    with together(), ExitStack() as stack:
         folder = results_folder(config, work_dir, seeds, stack)
         start_log(folder / "train.log")
         return _run_seeds(config, work_dir, folder, seeds, switches)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from mmengine.dist import is_main_process
+from mmengine.dist import all_gather_object, broadcast_object_list, is_main_process
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from torch import nn
@@ -98,7 +98,10 @@ class SelectionHook(Hook):
                 f"Selection looks at '{self.metric}', which the evaluation does not give. "
                 + nearest(self.metric, metrics or ())
             )
-        score = float(metrics[self.metric])
+        # Each process has its own running statistics; they must not choose, or stop, at different epochs.
+        scores = [float(metrics[self.metric])]
+        broadcast_object_list(scores)
+        score = scores[0]
         if self._improves(score):
             weights = copy.deepcopy(bare(runner.model).student.state_dict())
             self.best = {"score": score, "epoch": runner.epoch, "waited": 0, "weights": weights}
@@ -223,7 +226,7 @@ def _clock(seconds: float) -> str:
 
 
 class ResumeHook(Hook):
-    """Saves `last.pth` after an epoch's validation, with the state of every random generator.
+    """Saves `last.pth` after an epoch's validation, with the state of every random generator of every process.
 
     Args:
         interval: epochs between two checkpoints; one more is written when training ends, and after any epoch that ends
@@ -237,6 +240,7 @@ class ResumeHook(Hook):
         if interval < 1:
             raise ConfigError(f"checkpoint_interval={interval}; expected at least 1 epoch between two checkpoints.")
         self.interval, self.written = interval, time.monotonic()
+        self._random: list[dict[str, Any]] = []
 
     def after_train_epoch(self, runner: Any) -> None:
         done = runner.epoch + 1
@@ -250,15 +254,21 @@ class ResumeHook(Hook):
             self._save(runner, runner.epoch)
 
     def _due(self, done: int, runner: Any) -> bool:
-        late = time.monotonic() - self.written > self.SECONDS
-        return late or done % self.interval == 0 or done == runner.max_epochs
+        late = [time.monotonic() - self.written > self.SECONDS]
+        broadcast_object_list(late)  # all processes save together, so one clock decides
+        return late[0] or done % self.interval == 0 or done == runner.max_epochs
 
     def _save(self, runner: Any, epoch: int) -> None:
+        # Processes draw differently as soon as their parts of a batch differ in size.
+        self._random = all_gather_object(random_state())
         runner.save_checkpoint(runner.work_dir, "last.pth", meta={"epoch": epoch, "iter": runner.iter})
+        self._random = []
         self.written = time.monotonic()
 
     def before_save_checkpoint(self, runner: Any, checkpoint: dict[str, Any]) -> None:
-        checkpoint["random"] = random_state()
+        checkpoint["random"], *others = self._random or [random_state()]
+        if others:
+            checkpoint["random_of_others"] = others
         checkpoint["teachers"] = {name: t.state_dict() for name, t in bare(runner.model).teachers.items()}
 
     def after_load_checkpoint(self, runner: Any, checkpoint: dict[str, Any]) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,21 +12,29 @@ from typing import IO
 from mmengine.dist import is_main_process
 
 from structkd.errors import CheckpointError
+from structkd.files import writing
+
+logger = logging.getLogger("structkd")
+#: Seconds between two looks at a lock that another process holds.
+PAUSE = 0.05
 
 
 def hold(path: Path) -> IO[str] | None:
     """The lock file, held until it is closed; None where another process holds it. Parent folders are made."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    file = path.open("a")
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = path.open("a")
     try:
         import fcntl
     except ImportError:  # no such locks on this system: the file alone keeps nobody out
         return file
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
+    except BlockingIOError:
         file.close()
         return None
+    except OSError:  # nor on this file system
+        pass
     return file
 
 
@@ -45,3 +55,16 @@ def alone(path: Path, what: str) -> Iterator[None]:
     finally:
         if file is not None:
             file.close()
+
+
+@contextmanager
+def in_turn(path: Path, what: str) -> Iterator[None]:
+    """Within the block no other process is in a block with the same `path`; waits until none is, and says so."""
+    file = hold(path)
+    if file is None:
+        logger.info("%s is being written by another process; waiting for it (%s)", what, path)
+    while file is None:
+        time.sleep(PAUSE)
+        file = hold(path)
+    with file:
+        yield

@@ -7,7 +7,7 @@ from typing import Any
 
 import mmengine.runner
 import torch
-from mmengine.dist import master_only
+from mmengine.dist import get_rank, master_only
 from mmengine.logging import HistoryBuffer
 from mmengine.model import MMDistributedDataParallel, is_model_wrapper
 from torch import nn
@@ -111,7 +111,8 @@ class Runner(mmengine.runner.Runner):
         for name, scalar in checkpoint["scalars"].items():
             self.message_hub.log_scalars[name] = HistoryBuffer(scalar["values"], scalar["counts"])
         self.train_loop._epoch, self.train_loop._iter = meta["epoch"], meta["iter"]
-        self.resumed_random_state = checkpoint["random"]
+        states = [checkpoint["random"], *checkpoint.get("random_of_others", ())]
+        self.resumed_random_state = states[get_rank() if get_rank() < len(states) else 0]
         self._has_loaded = True
 
     def _load_schedulers(self, states: Any) -> None:

@@ -19,14 +19,15 @@ from torch import nn
 
 from structkd.adapters import Adapter
 from structkd.engine.amp import BFloat16OptimWrapper
-from structkd.engine.cache import TeacherCache
-from structkd.engine.checkpoint import save
+from structkd.engine.cache import model_fingerprint
+from structkd.engine.checkpoint import load, save
 from structkd.engine.config import plain_config
 from structkd.engine.data import DataModule
 from structkd.engine.hooks import HistoryHook, ProgressHook, ResumeHook, SelectionHook, TaskHook, bare
 from structkd.engine.locks import alone
+from structkd.engine.objectives import Objective
 from structkd.engine.one_cycle import with_cycles
-from structkd.engine.outputs import store_outputs
+from structkd.engine.outputs import store_outputs, stored_outputs
 from structkd.engine.parts import (
     STUDENT_FORMAT,
     assemble,
@@ -127,18 +128,21 @@ class StageRun:
             comparisons[name] = Comparison(distiller, teacher, scale)
         return comparisons
 
+    def build_objective(self) -> Objective:
+        config = self.config.get("objective")
+        return build(OBJECTIVES, config, f"{self.where}.objective") if config else self.data.objective()
+
     def build_task(self) -> DistillTask:
         set_random_seed(self.seed)
         student = self.build_model()
         start = self.config.get("init_from")
         if start is not None:
             self._initialise(student, {"stage": start} if isinstance(start, str) else start)
-        objective = self.config.get("objective")
         teachers = self.build_teachers()
         return DistillTask(
             student,
             self.build_adapter(),
-            build(OBJECTIVES, objective, f"{self.where}.objective") if objective else self.data.objective(),
+            self.build_objective(),
             self.config.get("objective_weight", 1.0),
             self.build_comparisons(teachers),
             teachers,
@@ -263,7 +267,7 @@ class StageRun:
             )
             teaches = self.data.stores_outputs and self.config.get("role") in ("teacher", "auxiliary")
             if self.config.get("store_outputs", teaches):
-                store_outputs(task, self.data, self.folder)
+                store_outputs(task, self.data, self.folder, self._made_by(task.student.state_dict()))
             atomic_write_json(self.result_file, result)
         barrier()
         scores = "  ".join(f"{key} {value:.4f}" for key, value in metrics.items() if "detail/" not in key)
@@ -362,8 +366,18 @@ class StageRun:
         return metrics
 
     def outputs(self) -> Structure:
-        """What `store_outputs` wrote; an error where it was computed from other data than are observed now."""
-        return TeacherCache(self.folder / "outputs").load(self.data.observed_graph)
+        """What `store_outputs` wrote, computed again where that is missing or damaged; an error where it was computed
+        from other data than are observed now."""
+        made_by = self._made_by(load(self.folder / "student.pth")["state_dict"])
+        return stored_outputs(self.data, self.folder, made_by, self._trained, self.label)
+
+    def _trained(self) -> DistillTask:
+        return DistillTask(self.load_model(), self.build_adapter(), self.build_objective())
+
+    def _made_by(self, weights: Mapping[str, Any]) -> str:
+        """The fingerprint of all that decides the stage's outputs."""
+        settings = {"model": self.config["model"], "adapter": self.config.get("adapter"), "data": self.top.get("data")}
+        return model_fingerprint(weights, plain_config(settings))
 
     def load_model(self) -> nn.Module:
         """The stage's trained model, bare, in eval mode."""

@@ -4,7 +4,7 @@ import socket
 import pytest
 import torch.distributed as dist
 
-from structkd.engine.launch import LAUNCHERS, join_processes
+from structkd.engine.launch import LAUNCHERS, TIMEOUT, TIMEOUT_VARIABLE, join_processes
 from structkd.errors import ConfigError
 
 VARIABLES = {"RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT"}.union(*LAUNCHERS.values())
@@ -31,11 +31,11 @@ def test_one_process_joins_nobody():
 def test_each_launcher_tells_a_process_who_it_is(environment, launcher):
     rank, size, local = LAUNCHERS[launcher]
     joined = []
-    environment.setattr(dist, "init_process_group", joined.append)
+    environment.setattr(dist, "init_process_group", lambda *how, timeout: joined.append((*how, timeout.seconds)))
     for name, value in ((rank, "3"), (size, "4"), (local, "1"), ("MASTER_ADDR", "node0")):
         environment.setenv(name, value)
     join_processes(launcher)
-    assert joined == ["gloo"]
+    assert joined == [("gloo", TIMEOUT)]
     assert [os.environ[name] for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK")] == ["3", "4", "1"]
     assert os.environ["MASTER_PORT"] == "29500"
 
@@ -68,6 +68,14 @@ def test_gloo_needs_an_address(environment, launcher):
     with pytest.raises(ConfigError, match=f"--launcher {launcher} on CPUs needs MASTER_ADDR"):
         join_processes(launcher)
     assert not dist.is_initialized()
+
+
+@pytest.mark.parametrize("seconds", ["0", "soon", "-5"])
+def test_a_timeout_is_a_number_of_seconds(environment, seconds):
+    for name, value in (("RANK", "0"), ("WORLD_SIZE", "2"), (TIMEOUT_VARIABLE, seconds)):
+        environment.setenv(name, value)
+    with pytest.raises(ConfigError, match=f"{TIMEOUT_VARIABLE}='{seconds}'; expected a whole number"):
+        join_processes("pytorch")
 
 
 @pytest.mark.parametrize("launcher", LAUNCHERS)
