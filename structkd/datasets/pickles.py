@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import pickle
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -28,9 +29,15 @@ class _Forbidden(pickle.UnpicklingError):
 
 
 class _Unpickler(pickle.Unpickler):
+    def __init__(self, content: bytes, encoding: str, more: Collection[str]) -> None:
+        super().__init__(io.BytesIO(content), encoding=encoding)
+        self._more = more
+
     def find_class(self, module: str, name: str) -> Any:
-        if f"{module}.{name}" not in ALLOWED:
+        if f"{module}.{name}" not in ALLOWED and f"{module}.{name}" not in self._more:
             raise _Forbidden(f"{module}.{name}")
+        if module in ("scipy.sparse.csr", "scipy.sparse._csr"):
+            module = "scipy.sparse"  # its home of many versions; where it lies has been moved
         return super().find_class(module.replace("numpy._core", "numpy.core") if _old_numpy() else module, name)
 
 
@@ -53,18 +60,19 @@ def read_pickle(path: str | Path) -> Any:
     return plain_pickle(path.read_bytes(), path)
 
 
-def plain_pickle(content: bytes, path: str | Path, encoding: str = "ASCII") -> Any:
+def plain_pickle(content: bytes, path: str | Path, encoding: str = "ASCII", more: Collection[str] = frozenset()) -> Any:
     """What the bytes of a pickle hold, see `read_pickle`.
 
     Args:
         path: where they are from, for the errors.
         encoding: of the text in pickles of Python 2: "latin1" for those that hold arrays.
+        more: further names that the file may ask for; of classes only that run nothing of the file when they are made.
 
     Raises:
         DataError: a missing or damaged file, or one that names anything else (the message says what).
     """
     try:
-        return _Unpickler(io.BytesIO(content), encoding=encoding).load()
+        return _Unpickler(content, encoding, more).load()
     except _Forbidden as error:
         raise DataError(
             f"{path} asks for {reason(error)}, which is neither plain data nor a numpy array; it was not loaded."

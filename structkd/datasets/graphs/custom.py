@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import re
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from structkd.datasets.files import damaged, require_file
 from structkd.datasets.graphs.build import graph_data
 from structkd.datasets.graphs.files import benchmark_parts, read_npz
 from structkd.errors import ConfigError, DataError
+from structkd.files import load_tensors
 
 MASKS = ("train_mask", "val_mask", "test_mask")
 
@@ -94,13 +96,13 @@ def _read_pt(path: Path) -> dict[str, Any]:
     try:
         # Anything but tensors, containers and these classes of PyG is refused instead of executed.
         with torch.serialization.safe_globals([Data, DataEdgeAttr, DataTensorAttr, GlobalStorage]):
-            data = torch.load(path, map_location="cpu", weights_only=True)
+            data = load_tensors(path)
     except pickle.UnpicklingError as error:
         found = re.search(r"Unsupported \w+:? .*?(?= was |\.|$)", str(error))
         reason = ValueError(found.group() if found else "no pickled tensors")
         hint = "It must hold a PyG Data object or a dict of tensors and nothing else: torch.save(data, path)."
         raise damaged(path, reason, hint) from error
-    except (RuntimeError, EOFError, OSError, ValueError) as error:
+    except (RuntimeError, EOFError, OSError, ValueError, zipfile.BadZipFile) as error:
         raise damaged(path, error) from error
     if isinstance(data, (list, tuple)) and len(data) > 0 and isinstance(data[0], Data):
         data = data[0]  # what InMemoryDataset.save used to write

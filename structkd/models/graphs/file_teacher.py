@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch_geometric.data import Data
 
 from structkd.errors import DataError, nearest, reason
+from structkd.files import load_tensors
 
 
 class FileTeacher(nn.Module):
@@ -72,7 +73,7 @@ def _read(path: Path) -> dict[str, Tensor]:
         raise DataError(f"{path} ends in '{path.suffix}'; a teacher's outputs are read from .pt, .npy or .npz.")
     try:
         if path.suffix == ".pt":
-            content = torch.load(path, map_location="cpu", weights_only=True)
+            content = load_tensors(path)
         else:
             content = np.load(path, allow_pickle=False)
             content = dict(content) if path.suffix == ".npz" else content

@@ -7,11 +7,11 @@ import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from structkd.errors import CheckpointError, ConfigError, reason
+from structkd.files import load_tensors
 from structkd.models.images.base import ImageModel
 from structkd.models.images.inputs import ImageInput
 from structkd.models.images.layers import GlobalPool, init_convs_, preset
@@ -147,7 +147,7 @@ class EfficientNetLite(ImageModel):
 
     def _load(self, path: Path, classes: Sequence[int] | None) -> None:
         try:
-            state = torch.load(path, map_location="cpu", weights_only=True)
+            state = load_tensors(path)
         except Exception as error:
             raise CheckpointError(f"{path} cannot be read as weights: {reason(error)}") from error
         state = self._renamed(state, path)

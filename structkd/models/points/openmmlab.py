@@ -12,7 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from structkd.errors import ConfigError, DataError
+from structkd.errors import ConfigError, DataError, reason
+from structkd.files import load_tensors
 from structkd.models.points.detector import Detector
 from structkd.models.points.openmmlab_names import kernel, their_names
 from structkd.models.points.point_rcnn import PointRCNN
@@ -115,12 +116,14 @@ def to_openmmlab(model: Detector, classes: Sequence[str] | None = None, layout: 
 
 def _read(path: str | os.PathLike[str]) -> Mapping[str, Any]:
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        return load_tensors(os.fspath(path))
     except pickle.UnpicklingError as error:
         raise DataError(
             f"{path} holds more than tensors. If you trust its source, pass torch.load(path, weights_only=False) "
             "instead of the path."
         ) from error
+    except Exception as error:  # what is raised depends on where the bytes stop making sense
+        raise DataError(f"{path} is no readable checkpoint (missing, truncated?): {reason(error)}") from error
 
 
 def _converted(name: str, value: Tensor, layer: nn.Module, wrong: list[str]) -> Tensor:
