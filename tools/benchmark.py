@@ -4,6 +4,7 @@ python tools/benchmark.py graphs
 python tools/benchmark.py graphs --size products --json products.json
 python tools/benchmark.py graphs --only "high-frequency loss" --repeats 9
 python tools/benchmark.py graphs --load products.json --markdown README.md --section benchmark
+python tools/benchmark.py scale --size products --threads 1 --json scale.json
 python tools/benchmark.py kernels --size gpu --json tools/benchmarks/results/kernels_gpu.json
 
 Times are medians; baseline and candidate take turns, so that both see the machine in the same state. Extra memory is
@@ -24,7 +25,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-SUITES = ("graphs", "points", "tokens", "modules", "kernels")
+SUITES = ("graphs", "points", "tokens", "modules", "kernels", "scale")
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -38,12 +39,15 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--load", type=Path, metavar="FILE", help="show what a --json FILE holds; nothing is measured")
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="also write the table into this file")
     parser.add_argument("--section", metavar="NAME", help="between its two lines <!-- results:NAME -->")
+    parser.add_argument("--plan", action="store_true", help="scale only: what papers100M would take; measures nothing")
     parser.add_argument("--part", nargs=2, help=argparse.SUPPRESS)  # what in_own_process asks of a fresh process
     options = parser.parse_args(arguments)
     if min(options.threads, options.repeats) < 1:
         parser.error("--threads and --repeats must be at least 1")
     if options.json and not options.json.resolve().parent.is_dir():
         parser.error(f"there is no folder {options.json.parent} to write {options.json.name} to")
+    if options.plan and options.suite != "scale":
+        parser.error("--plan belongs to the suite scale")
     if (options.markdown is None) != (options.section is None):
         parser.error("--markdown and --section belong together")
     return options
@@ -60,6 +64,11 @@ def show(result: dict, options: argparse.Namespace, sizes: dict[str, str]) -> No
         f"{gpu}{where['processor']}, {where['threads']} threads, torch {where['versions']['torch']}"
     )
     text = f"{heading}\n\n{table([Row(**row) for row in result['rows']])}"
+    publish(text, options)
+
+
+def publish(text: str, options: argparse.Namespace) -> None:
+    """Print a table, and write it where `--markdown` says."""
     print(text)
     if options.markdown:
         from structkd.files import atomic_write_text
@@ -127,6 +136,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     def say(text: str) -> None:
         print(f"[{time.time() - start:6.1f} s] {text}", file=sys.stderr, flush=True)
 
+    if options.plan:
+        from benchmarks.scale_plan import plan_table
+
+        publish(plan_table(), options)
+        return 0
     suite = importlib.import_module(f"benchmarks.{options.suite}")
     if options.load:
         show(json.loads(options.load.read_text(encoding="utf-8")), options, suite.SIZES)

@@ -1,13 +1,17 @@
-"""Prepares point-cloud data: once, before training.
+"""Prepares data that are too large or too slow to prepare in training: once, before it.
 
 python tools/create_data.py kitti data/kitti
 python tools/create_data.py nuscenes data/nuscenes --version v1.0-mini
 python tools/create_data.py simulate data/simulated_kitti --train 400 --val 100
+python tools/create_data.py graph data/my_graph --edges data/my_graph/edge_index.npy
 
 `kitti` adds to KITTI's official folders what mmdet3d 1.x's tool of the same name does, under the same names: scans
 reduced to the camera's view, info files, and a database of objects for GT sampling. `simulate` makes labelled LiDAR
-frames in KITTI's layout. `nuscenes` writes info files from the tables of the dataset. All leave alone what is there,
+frames in KITTI's layout. `nuscenes` writes info files from the tables of the dataset. These leave alone what is there,
 so an interrupted run is taken up where it stopped.
+
+`graph` makes a folder that is trained from disk: to x.npy and y.npy it adds the edges sorted by target, in bounded
+memory, and checks everything; see structkd.datasets.disk_graph for the files.
 """
 
 from __future__ import annotations
@@ -87,8 +91,42 @@ def nuscenes(args: argparse.Namespace) -> None:
         print(path)
 
 
+def add_graph(commands: argparse._SubParsersAction) -> None:
+    parser = commands.add_parser("graph", help="a graph that is trained from disk (configs/graphs/out_of_core)")
+    parser.add_argument("root", type=Path, metavar="FOLDER", help="with x.npy and y.npy")
+    parser.add_argument("--edges", type=Path, metavar="FILE", help=".npy of [2, E] or [E, 2] ids: source, target")
+    parser.add_argument("--directed", action="store_true", help="keep the directions (default: both of every edge)")
+    parser.add_argument("--classes", type=int, metavar="K", help="default: the largest label and one")
+    parser.add_argument(
+        "--synthetic", metavar="SIZE", help="instead write a synthetic graph with all its files: arxiv or products"
+    )
+    parser.set_defaults(run=graph)
+
+
+def graph(args: argparse.Namespace) -> None:
+    from structkd.datasets import disk_graph, import_edges, write_synthetic_graph
+    from structkd.datasets.graphs.synthetic import SIZES
+    from structkd.errors import ConfigError, nearest
+
+    if args.synthetic is not None and args.synthetic not in SIZES:
+        raise ConfigError(f"--synthetic {args.synthetic}: there is no such size. {nearest(args.synthetic, SIZES)}")
+    if args.synthetic is not None:
+        write_synthetic_graph(args.root, **SIZES[args.synthetic])
+    elif args.edges is not None:
+        import_edges(args.root, args.edges, args.classes, undirected=not args.directed)
+    disk = disk_graph(args.root)
+    parts = disk.split
+    counts = (
+        "no split" if parts is None else ", ".join(f"{n} {len(getattr(parts, n))}" for n in ("train", "val", "test"))
+    )
+    print(
+        f"{args.root}: {disk.num_nodes} nodes, {disk.csr.num_edges} directed edges, {disk.x.size(1)} features, "
+        f"{disk.num_classes} classes; {counts}. All files are sound."
+    )
+
+
 #: Each adds one command.
-COMMANDS = (add_kitti, add_nuscenes, add_simulate)
+COMMANDS = (add_kitti, add_nuscenes, add_simulate, add_graph)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -53,6 +53,10 @@ own llp sage_to_mlp_cora cora
 own llp sage_to_mlp_digits digits
 own ehdm heuristics_to_mlp_cora cora
 own mugsi gin_to_mlp_digit_graphs digit_graphs
+own out_of_core sage_to_mlp_synthetic synthetic
+"$python" tools/benchmark.py scale --load tools/benchmarks/results/scale_cpu.json \
+    --markdown configs/graphs/out_of_core/README.md --section scale
+"$python" tools/benchmark.py scale --plan --markdown configs/graphs/out_of_core/README.md --section plan
 for experiment in pointpillars_kitti_sample second_kitti_sample; do
     "$python" tools/report.py "configs/points/overfit/results/$experiment.json" --markdown configs/points/overfit/README.md \
         --section "$experiment"

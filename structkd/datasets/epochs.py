@@ -30,12 +30,24 @@ class Part:
         sizes: for each pool, the size of the global batch.
         share: this process's part of the first pool's batch, times the number of processes; 1 when parts are equal.
         key: (seed, epoch, batch, rank), for whatever else the batch draws.
+        whole: for each pool, the positions of the global batch, of which `picks` are a stretch; for draws that all
+            processes must make alike.
+        world_size: number of processes.
     """
 
     picks: tuple[Tensor, ...]
     sizes: tuple[int, ...]
     share: float
     key: tuple[int, int, int, int]
+    whole: tuple[Tensor, ...] = ()
+    world_size: int = 1
+
+    def stretch(self, size: int) -> slice:
+        """Which of `size` elements of a global batch are this process's."""
+        number, more = divmod(size, self.world_size)
+        rank = self.key[3]
+        start = rank * number + min(rank, more)
+        return slice(start, start + number + (rank < more))
 
 
 class EpochPlan(Sampler[Part]):
@@ -91,7 +103,8 @@ class EpochPlan(Sampler[Part]):
         for number, whole in enumerate(zip(*batches, strict=True)):
             picks = tuple(batch.tensor_split(self.world_size)[self.rank] for batch in whole)
             share = picks[0].numel() * self.world_size / whole[0].numel()
-            yield Part(picks, tuple(batch.numel() for batch in whole), share, (self.seed, epoch, number, self.rank))
+            sizes, key = tuple(batch.numel() for batch in whole), (self.seed, epoch, number, self.rank)
+            yield Part(picks, sizes, share, key, whole, self.world_size)
 
 
 class InOrder(EpochPlan):
@@ -102,7 +115,8 @@ class InOrder(EpochPlan):
         for number, whole in enumerate(torch.arange(self.pools[0]).tensor_split(self.num_batches)):
             picks = whole.tensor_split(self.world_size)[self.rank]
             share = picks.numel() * self.world_size / whole.numel()
-            yield Part((picks,), (whole.numel(),), share, (self.seed, epoch, number, self.rank))
+            key = (self.seed, epoch, number, self.rank)
+            yield Part((picks,), (whole.numel(),), share, key, (whole,), self.world_size)
 
 
 def _itself(batch: Any) -> Any:

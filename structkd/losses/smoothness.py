@@ -54,7 +54,7 @@ def neighbor_targets(p_t: Tensor, edge_index: Tensor, reduction: str = "edge") -
     if reduction not in ("edge", "node"):
         raise ConfigError(f"reduction is '{reduction}'; expected 'edge' or 'node'.")
     csr = csr_of(edge_index, p_t.size(0))
-    terms = torch.cat([p_t, _negative_entropy(p_t)], dim=1)
+    terms = torch.cat([p_t, negative_entropy(p_t)], dim=1)
     terms = spmm(csr, terms) + terms
     if reduction == "edge":
         terms = terms * (p_t.size(0) / max(csr.num_edges + p_t.size(0), 1))
@@ -134,11 +134,11 @@ def edge_kl(z_s: Tensor, p_t: Tensor, edge_index: Tensor, tau: float = 1.0, weig
         weight: [E] weights, differentiable. Default: 1 / E, the mean over edges.
     """
     csr = csr_of(edge_index, z_s.size(0))
-    terms = spmm(csr, torch.cat([p_t, _negative_entropy(p_t)], dim=1), weight)
+    terms = spmm(csr, torch.cat([p_t, negative_entropy(p_t)], dim=1), weight)
     total = terms[:, -1].sum() - (terms[:, :-1] * F.log_softmax(z_s / tau, dim=-1)).sum()
     return total if weight is not None else total / max(csr.num_edges, 1)
 
 
-def _negative_entropy(p: Tensor) -> Tensor:
+def negative_entropy(p: Tensor) -> Tensor:
     """[N, 1] sum over classes of p log p, with 0 log 0 = 0."""
     return torch.special.xlogy(p, p).sum(-1, keepdim=True)

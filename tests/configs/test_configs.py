@@ -99,6 +99,9 @@ def shrink(config, kitti):
         inductive = data.protocol.get("inductive", False)
         data.dataset = dict(type="synthetic_graph", num_nodes=90, num_edges=240, num_features=12, num_classes=3, seed=0)
         data.protocol = dict(name="cpf", inductive=inductive, train_per_class=4, val_per_class=5)
+    elif data.type == "DiskNodeTask":
+        numbers = dict(num_nodes=300, num_edges=900, num_features=12, num_classes=3)
+        data.dataset = dict(type="synthetic_disk_graph", root=str(kitti.parent / "graphs_on_disk"), **numbers)
     elif data.type == "LinkTask":
         data.dataset = dict(type="synthetic_graph", num_nodes=90, num_edges=480, num_features=12, num_classes=3, seed=0)
     elif data.type == "GraphTask":

@@ -87,3 +87,10 @@ def test_a_loader_gives_what_the_plan_says():
     loader.set_epoch(0)
     assert [part.key for part in loader] == first
     assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_a_stretch_is_what_this_process_picks():
+    for rank in range(3):
+        for part in EpochPlan([11, 17], 2, seed=1, rank=rank, world_size=3):
+            for picks, whole, size in zip(part.picks, part.whole, part.sizes, strict=True):
+                assert torch.equal(whole[part.stretch(size)], picks)

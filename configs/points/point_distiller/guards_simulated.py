@@ -1,6 +1,6 @@
-# What keeps the two edge layers from agreeing on nothing: the guards of PointDistiller side by side, and what else might
-# decide whether it helps: weights, width of the edges, which features. Settings are compared on validation frames, which
-# no table of results is made of.
+# What keeps the two edge layers from agreeing on nothing: the guards of PointDistiller side by side, and what else
+# might decide whether it helps: weights, width of the edges, which features. Settings are compared on validation
+# frames, which no table of results is made of.
 _base_ = "../../_base_/points/simulated.py"
 title = "PointDistiller's guards and other settings, on validation frames"
 run = [

@@ -166,17 +166,25 @@ class _Links(Batches):
         self.num_nodes = self.observed.x.size(0)
 
     def __getitem__(self, part: Part) -> Data:
-        edge_index, generator = self.observed.edge_index, seeded(*part.key)
+        # Every process draws for the whole batch and keeps its part, so that together they do what one would.
+        edge_index, generator = self.observed.edge_index, seeded(*part.key[:3], 0)
         positive = self.train[:, part.picks[0]]
         # Only what is observed is avoided: to avoid held-out edges too would tell the student about them.
-        negative = sample_negatives(edge_index, self.num_nodes, positive.size(1), generator)
+        negative = sample_negatives(edge_index, self.num_nodes, part.sizes[0], generator)
+        negative = negative[:, part.stretch(part.sizes[0])]
         count = positive.size(1)
         batch = Data(x=self.observed.x, edge_index=edge_index, num_nodes=self.num_nodes)
         batch.pairs = torch.cat([positive, negative], 1)
         batch.y = torch.cat([torch.ones(count), torch.zeros(count)])
         batch.label_scale, batch.share = 0.5 / count, part.share
         if self.context is not None:
-            pairs, anchor = self.context(csr_of(edge_index, self.num_nodes), part.picks[1], generator=generator)
+            pairs, anchor = self.context(csr_of(edge_index, self.num_nodes), part.whole[1], generator=generator)
+            own = part.stretch(part.sizes[1])
+            kept = (anchor >= own.start) & (anchor < own.stop)
+            pairs, anchor = pairs[:, kept], anchor[kept] - own.start
+            # The parts of the anchors may be less equal, or more, than those of the pairs.
+            batch.share = (own.stop - own.start) * part.world_size / part.sizes[1]
+            batch.label_scale *= part.share / batch.share
             batch.pairs = torch.cat([batch.pairs, pairs], 1)
             batch.mask = torch.arange(batch.pairs.size(1)) >= 2 * count
             batch.batch = torch.cat([anchor.new_full((2 * count,), -1), anchor])
@@ -197,7 +205,8 @@ class LinkBatches(PlannedLoader):
     Yields:
         `Data` with `x` and `edge_index` of the observed graph, `pairs` [2, P] (its rows: positives, negatives, then
         the context), `y` [P] (1.0, 0.0, and -1.0 for the context), `label_scale` (1 / pairs that have a label) and
-        `share`; with a context also `mask` [P] (True = context) and `batch` [P] (its anchor, else -1).
+        `share`; with a context also `mask` [P] (True = context) and `batch` [P] (its anchor, else -1). Processes
+        together compute exactly what one computes.
     """
 
     def __init__(

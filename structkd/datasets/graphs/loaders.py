@@ -14,7 +14,6 @@ from structkd.datasets.graphs.build import labelled
 from structkd.datasets.graphs.node_data import NodeData
 from structkd.datasets.graphs.subgraphs import RowLookup, sample_subgraph
 from structkd.errors import ConfigError, DataError, nearest
-from structkd.ops.csr import csr_of
 from structkd.ops.sparse_features import take_rows
 
 SEEDS = ("all", "train", "unlabelled")
@@ -32,8 +31,17 @@ def _seed_rows(observed: Data, seeds: str) -> Tensor:
     return rows
 
 
+def _edges_held(node_data: NodeData, loader: str) -> Tensor:
+    """`edge_index` of the observed graph; a `ConfigError` where it lies on disk."""
+    edges = node_data.observed.get("edge_index")
+    if edges is None:
+        raise ConfigError(f"{loader} holds all edges, but this graph's are on disk; take NodeBatches.")
+    return edges
+
+
 class _Whole(Batches):
     def __init__(self, node_data: NodeData, seeds: str) -> None:
+        _edges_held(node_data, "FullGraph")
         self.batch = Data(**node_data.observed.to_dict())
         self.batch.mask = torch.zeros(self.batch.n_id.numel(), dtype=torch.bool)
         self.batch.mask[_seed_rows(self.batch, seeds)] = True
@@ -73,7 +81,7 @@ class _Nodes(Batches):
         seed_labels = int(labelled(self.observed.y[self.rows]).sum())
         self.label_rate = self.rows.numel() / seed_labels if seed_labels else 0.0
         if self.fanouts is not None:
-            self.csr = csr_of(self.observed.edge_index, self.observed.n_id.numel())
+            self.csr = node_data.csr
             self.degree = self.csr.degree()
             self.num_edges = int(self.degree[self.rows].sum())
 
@@ -89,7 +97,8 @@ class _Nodes(Batches):
 
     def batch(self, rows: Tensor, seeds: Tensor, part: Part) -> Data:
         """The rows of a batch, seeds in front, without edges."""
-        batch = Data(x=take_rows(self.observed.x, rows))
+        x = take_rows(self.observed.x, rows)
+        batch = Data(x=x.float() if x.dtype == torch.float16 else x)  # as files may hold them
         for name, value in self.observed.to_dict().items():
             if name not in ("x", "edge_index"):
                 batch[name] = value[rows]
@@ -202,8 +211,8 @@ class EdgeBatches(PlannedLoader):
     ) -> None:
         if batch_size < 1:
             raise ConfigError(f"EdgeBatches(batch_size={batch_size}): expected at least 1.")
+        num_edges = _edges_held(node_data, "EdgeBatches").size(1)
         batches = _Edges(node_data, seeds, world_size)
-        num_edges = node_data.observed.edge_index.size(1)
         if num_edges == 0:
             raise DataError("EdgeBatches needs edges, but the observed graph has none.")
         pools = [batches.rows.numel(), num_edges]

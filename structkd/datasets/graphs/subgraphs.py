@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from structkd.ops.csr import CSR
+from structkd.ops.mapped import MappedCSR
 from structkd.ops.sampling import sample_neighbors
 
 
@@ -37,12 +38,12 @@ class RowLookup:
 
 
 def sample_subgraph(
-    csr: CSR, seeds: Tensor, fanouts: Sequence[int], lookup: RowLookup, generator: torch.Generator
+    csr: CSR | MappedCSR, seeds: Tensor, fanouts: Sequence[int], lookup: RowLookup, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
     """The in-neighbourhood of `seeds`, sampled hop by hop; every node is expanded once, where it is first met.
 
     Args:
-        csr: edges grouped by target.
+        csr: edges grouped by target, in memory or in mapped files.
         seeds: [n] distinct ids.
         fanouts: in-edges a node in each hop, -1 = all.
         lookup: for the ids of `csr`.
@@ -53,7 +54,11 @@ def sample_subgraph(
     """
     met, frontier, edges = seeds, seeds, [seeds.new_empty(2, 0)]
     for fanout in fanouts:
-        source, target, _ = sample_neighbors(csr, frontier, fanout, generator)
+        if isinstance(csr, MappedCSR):  # the same draws, from a copy of these rows
+            rows = torch.arange(frontier.numel())
+            source, target, _ = sample_neighbors(csr.rows(frontier), rows, fanout, generator)
+        else:
+            source, target, _ = sample_neighbors(csr, frontier, fanout, generator)
         edges.append(torch.stack([source, frontier[target]]))
         frontier = source.unique()
         frontier = frontier[~torch.isin(frontier, met)]

@@ -55,15 +55,7 @@ def synthetic_graph(
         if size not in SIZES:
             raise ConfigError(f"synthetic_graph(size={size!r}): there is no such size. {nearest(size, SIZES)}")
         return synthetic_graph(**SIZES[size], homophily=homophily, exponent=exponent, noise=noise, seed=seed)
-    if not (0 <= homophily <= 1 and (exponent is None or exponent > 2) and 1 <= num_classes <= num_nodes):
-        raise ConfigError(
-            f"synthetic_graph(homophily={homophily}, exponent={exponent}, num_classes={num_classes}): expected "
-            "homophily in [0, 1], an exponent above 2 or None, and 1 to num_nodes classes."
-        )
-    if 4 * num_edges > num_nodes * (num_nodes - 1) // 2:
-        raise ConfigError(
-            f"synthetic_graph(num_nodes={num_nodes}, num_edges={num_edges}): expected at most a quarter of all pairs."
-        )
+    check_model("synthetic_graph", num_nodes, num_edges, num_features, num_classes, homophily, exponent)
     generator = seeded(seed)
     y = torch.arange(num_nodes).remainder_(num_classes)[torch.randperm(num_nodes, generator=generator)]
     edge_index = both_directions(*_draw_edges(y, num_edges, homophily, exponent, generator))
@@ -74,22 +66,33 @@ def synthetic_graph(
     return Data(x=x, edge_index=edge_index, y=y)
 
 
+def check_model(
+    name: str,
+    num_nodes: int,
+    num_edges: int,
+    num_features: int,
+    num_classes: int,
+    homophily: float,
+    exponent: float | None,
+) -> None:
+    """Raise a `ConfigError` that names the function `name` where its arguments describe no graph."""
+    if not (0 <= homophily <= 1 and (exponent is None or exponent > 2) and 1 <= num_classes <= num_nodes):
+        raise ConfigError(
+            f"{name}(homophily={homophily}, exponent={exponent}, num_classes={num_classes}): expected "
+            "homophily in [0, 1], an exponent above 2 or None, and 1 to num_nodes classes."
+        )
+    if 4 * num_edges > num_nodes * (num_nodes - 1) // 2:
+        raise ConfigError(
+            f"{name}(num_nodes={num_nodes}, num_edges={num_edges}): expected at most a quarter of all pairs."
+        )
+
+
 def _draw_edges(
     y: Tensor, count: int, homophily: float, exponent: float | None, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
     """`count` distinct pairs u < v in lexicographic order."""
     nodes = y.numel()
-    weight = torch.ones(nodes, dtype=torch.float64)
-    if exponent is not None:
-        # Capped at sqrt(N): heavier hubs would draw the same few pairs again and again.
-        draws = torch.rand(nodes, dtype=torch.float64, generator=generator)
-        weight = (1 - draws).pow_(-1 / (exponent - 1)).clamp_(max=nodes**0.5)
-    by_class = torch.argsort(y, stable=True)
-    ends = weight[by_class].cumsum(0)
-    last = torch.bincount(y).cumsum(0) - 1  # last place of each class in `by_class`
-    stop = ends[last]
-    start = torch.cat([stop.new_zeros(1), stop[:-1]])
-
+    draw = EdgeDraw(y, homophily, exponent, generator)
     keys = torch.empty(0, dtype=torch.long)
     for _ in range(100):
         missing = count - keys.numel()
@@ -98,15 +101,7 @@ def _draw_edges(
         fresh = [keys]
         for first in range(0, missing, CHUNK):
             size = min(CHUNK, missing - first) + 16
-            source = _pick(torch.rand(size, dtype=torch.float64, generator=generator) * ends[-1], by_class, ends)
-            label = y[source]
-            inside = torch.rand(size, generator=generator) < homophily
-            low = torch.where(inside, start[label], 0.0)
-            high = torch.where(inside, stop[label], ends[-1])
-            point = low + (high - low) * torch.rand(size, dtype=torch.float64, generator=generator)
-            target = _pick(point, by_class, ends)
-            key = torch.minimum(source, target) * nodes + torch.maximum(source, target)
-            fresh.append(key[source != target])
+            fresh.append(draw(size))
         keys = torch.cat(fresh)
         del fresh
         keys = keys.unique()
@@ -124,6 +119,41 @@ def _draw_edges(
     return low, keys.sub_(low * nodes)
 
 
-def _pick(point: Tensor, by_class: Tensor, ends: Tensor) -> Tensor:
-    """The nodes into whose stretch of the weight line the points fall."""
-    return by_class[torch.searchsorted(ends, point, right=True).clamp_(max=ends.numel() - 1)]
+class EdgeDraw:
+    """Draws edges of the model one batch after another; duplicates are the caller's to remove.
+
+    Args:
+        y: [N] classes, each of them used.
+        homophily, exponent: see `synthetic_graph`.
+        generator: source of randomness; the weights of the nodes come from it first.
+    """
+
+    def __init__(self, y: Tensor, homophily: float, exponent: float | None, generator: torch.Generator) -> None:
+        self.y, self.homophily, self.generator, nodes = y, homophily, generator, y.numel()
+        weight = torch.ones(nodes, dtype=torch.float64)
+        if exponent is not None:
+            # Capped at sqrt(N): heavier hubs would draw the same few pairs again and again.
+            draws = torch.rand(nodes, dtype=torch.float64, generator=generator)
+            weight = (1 - draws).pow_(-1 / (exponent - 1)).clamp_(max=nodes**0.5)
+        self.by_class = torch.argsort(y, stable=True)
+        self.ends = weight[self.by_class].cumsum(0)
+        last = torch.bincount(y).cumsum(0) - 1  # last place of each class in `by_class`
+        self.stop = self.ends[last]
+        self.start = torch.cat([self.stop.new_zeros(1), self.stop[:-1]])
+
+    def __call__(self, size: int) -> Tensor:
+        """The keys low * N + high of `size` edges, those without the loops among them."""
+        generator = self.generator
+        source = self._pick(torch.rand(size, dtype=torch.float64, generator=generator) * self.ends[-1])
+        label = self.y[source]
+        inside = torch.rand(size, generator=generator) < self.homophily
+        low = torch.where(inside, self.start[label], 0.0)
+        high = torch.where(inside, self.stop[label], self.ends[-1])
+        point = low + (high - low) * torch.rand(size, dtype=torch.float64, generator=generator)
+        target = self._pick(point)
+        key = torch.minimum(source, target) * self.y.numel() + torch.maximum(source, target)
+        return key[source != target]
+
+    def _pick(self, point: Tensor) -> Tensor:
+        """The nodes into whose stretch of the weight line the points fall."""
+        return self.by_class[torch.searchsorted(self.ends, point, right=True).clamp_(max=self.ends.numel() - 1)]

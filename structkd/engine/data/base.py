@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any, ClassVar, Protocol
 
@@ -19,7 +20,13 @@ from structkd.structure import Structure
 
 
 class FinishedStage(Protocol):
-    """What a data module may ask of a stage that has run."""
+    """What a data module may ask of a stage that has run.
+
+    Attributes:
+        folder: what it writes into.
+    """
+
+    folder: Path
 
     def outputs(self) -> Structure:
         """Its stored outputs, with the observed edges; an error where they came from other nodes or edges."""

@@ -9,6 +9,7 @@ from structkd.models.graphs.layerwise import inference
 from structkd.models.graphs.link_ensemble import GatedEnsemble
 from structkd.models.graphs.link_heuristics import HeuristicTeacher
 from structkd.models.graphs.link_predictor import DotPredictor, LinkModel, LinkPredictor
+from structkd.models.graphs.mapped_inference import mapped_inference
 from structkd.models.graphs.mlp import MLP
 from structkd.models.graphs.positional import PositionalMLP
 from structkd.models.graphs.tined import TINEDStudent, inject_
@@ -42,4 +43,5 @@ __all__ = [
     "graph_augment",
     "inference",
     "inject_",
+    "mapped_inference",
 ]

@@ -36,7 +36,7 @@ def inference(model: nn.Module, x: Tensor, edge_index: Tensor | None = None, chu
     """
     if chunk < 1:
         raise ConfigError(f"chunk={chunk}; a block needs at least 1 row.")
-    with _evaluating(model):
+    with evaluating(model):
         if edge_index is None:
             return _by_rows(lambda rows: model(slice_rows(x, rows)), x.size(0), chunk)
         if isinstance(model, APPNP):
@@ -76,7 +76,7 @@ def _by_rows(compute: Callable[[slice], Tensor], size: int, chunk: int) -> Tenso
 
 
 @contextmanager
-def _evaluating(model: nn.Module) -> Iterator[None]:
+def evaluating(model: nn.Module) -> Iterator[None]:
     """Eval mode inside the block, and every module's own mode again after it."""
     training = [module for module in model.modules() if module.training]
     model.eval()

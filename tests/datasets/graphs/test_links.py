@@ -157,3 +157,27 @@ def test_large_graphs_split_in_linear_memory():
     data = synthetic_graph(num_nodes=20000, num_edges=60000, num_features=1, num_classes=2)
     links = split_links(Data(x=data.x, edge_index=data.edge_index))
     assert links.train.size(1) == 51000
+
+
+@pytest.mark.parametrize("world_size", [2, 3])
+def test_processes_together_hold_the_batch_of_one(world_size):
+    """Uneven parts of pairs and anchors; every loss, averaged over the processes, is that of the whole batch."""
+    data = split_links(synthetic_graph(num_nodes=61, num_edges=201, num_features=3, num_classes=2))
+
+    def context(csr, anchors, generator):
+        other = torch.randint(61, (anchors.numel(),), generator=generator)
+        return torch.stack([anchors, other]), torch.arange(anchors.numel())
+
+    def batches(rank, world_size):
+        return LinkBatches(data, 60, context=context, rank=rank, world_size=world_size, seed=4)
+
+    for whole, *parts in zip(batches(0, 1), *(batches(rank, world_size) for rank in range(world_size)), strict=True):
+        for label in (1.0, 0.0, -1.0):
+            together = torch.cat([part.pairs[:, part.y == label] for part in parts], 1)
+            assert torch.equal(together, whole.pairs[:, whole.y == label])
+        weight = sum((part.y >= 0).sum() * part.label_scale * part.share for part in parts) / world_size
+        assert float(weight) == pytest.approx(float((whole.y >= 0).sum()) * whole.label_scale)
+        anchors = [int(part.batch.max()) + 1 for part in parts]
+        assert [part.share for part in parts] == [pytest.approx(n * world_size / sum(anchors)) for n in anchors]
+        for part in parts:
+            assert torch.equal(part.batch[part.mask].unique(), torch.arange(int(part.batch.max()) + 1))
