@@ -61,6 +61,10 @@ for experiment in pointpillars_kitti_sample second_kitti_sample; do
     "$python" tools/report.py "configs/points/overfit/results/$experiment.json" --markdown configs/points/overfit/README.md \
         --section "$experiment"
 done
+"$python" tools/report.py configs/points/compare/results/simulated.json --markdown configs/points/compare/README.md \
+    --section simulated
+"$python" tools/report.py configs/points/point_distiller/results/guards_simulated.json \
+    --markdown configs/points/point_distiller/README.md --section guards_simulated
 for results in configs/images/compare/results/*.json; do
     "$python" tools/report.py "$results" --markdown configs/images/compare/README.md --section "$(basename "$results" .json)"
 done

@@ -59,6 +59,7 @@ def collect(
             role: {
                 metric: summary([a - b for a, b in zip(values["values"], stages[other]["metrics"][metric]["values"])])
                 for metric, values in entry["metrics"].items()
+                if not metric.startswith("detail/")  # hundreds, of which nobody asks for differences
                 if metric in stages[other]["metrics"]
             }
             for role, other in against.items()

@@ -19,7 +19,6 @@ run = [
 seeds = [0]
 data = dict(splits=dict(test="val"))
 stages = dict(
-    point_distiller=dict(title="guard: fixed projection (default)"),
     no_affine=dict(
         like="point_distiller",
         title="guard: no affine",
