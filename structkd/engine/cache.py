@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from structkd.datasets import DiskGraph
 from structkd.engine.cache_tables import SHARD_BYTES, StaleCacheError, TableWriter, open_table, table_record
 from structkd.engine.locks import in_turn
 from structkd.errors import CheckpointError, DataError, reason
@@ -90,7 +91,7 @@ class TeacherCache:
         Args:
             parts: called with a number n, gives all parts of the outputs but the first n, in an order that is always
                 the same. Fields with a row an element are put one below the other; others are those of the first part.
-            graph: as for `save`.
+            graph: as for `save`, or a `DiskGraph`.
             made_by: fingerprint of what computes them. What an interrupted process left behind is only taken up, and
                 what another one has finished in the meantime only kept, where it was made by the same.
 
@@ -128,7 +129,7 @@ class TeacherCache:
             self._progress.unlink(missing_ok=True)
 
     def load(self, graph: Any, made_by: str = "") -> Structure:
-        """The stored structure, with the edges of `graph`.
+        """The stored structure, with the edges of `graph` where these are in memory.
 
         Raises:
             CheckpointError: the outputs were computed from other nodes or edges than `graph`.
@@ -146,7 +147,7 @@ class TeacherCache:
             )
         if made_by and meta["made_by"] != made_by:
             raise StaleCacheError(f"The outputs in {self.folder} are those of another model than the one beside them.")
-        structure = Structure(edge_index=graph.edge_index)
+        structure = Structure(edge_index=None if isinstance(graph, DiskGraph) else graph.edge_index)
         for name, array in self._opened(meta):
             structure[name] = torch.from_numpy(array)
         return structure
@@ -187,7 +188,9 @@ class TeacherCache:
 
 
 def computed_from(graph: Any) -> dict[str, Any]:
-    """The record of the nodes and edges of a graph."""
+    """The record of the nodes and edges of a graph, in memory or on disk."""
+    if isinstance(graph, DiskGraph):
+        return {"num_nodes": graph.num_nodes, "num_edges": graph.csr.num_edges, "graph": graph.fingerprint()}
     return {
         "num_nodes": int(graph.n_id.numel()),
         "nodes": fingerprint(graph.n_id.sort().values),

@@ -7,8 +7,6 @@ whole shard, and is still one array to whoever maps it into memory, however larg
 from __future__ import annotations
 
 import errno
-import io
-import math
 import os
 import zlib
 from collections.abc import Mapping
@@ -19,6 +17,7 @@ import numpy as np
 
 from structkd.errors import CheckpointError, DataError, reason
 from structkd.files import writing
+from structkd.npy import NpyWriter
 
 #: Bytes after which a shard ends.
 SHARD_BYTES = 64 * 2**20
@@ -53,22 +52,14 @@ class TableWriter:
     """
 
     def __init__(self, path: Path, record: Mapping[str, Any], shard_bytes: int = SHARD_BYTES) -> None:
-        self.shard_bytes = shard_bytes
-        self.path, self.kind, self.dtype = path, record["kind"], np.dtype(record["dtype"])
-        self.row_shape = tuple(record["shape"][1:])
+        self.path, self.kind, self.shard_bytes = path, record["kind"], shard_bytes
         self.shards = [list(shard) for shard in record["shards"]]
-        self.row_bytes = self.dtype.itemsize * math.prod(self.row_shape)
         self._rows = self._crc = 0
         with writing(path):
-            if self.shards:
-                self.file: IO[bytes] = path.open("r+b")
-                self.file.truncate(len(self._header()) + self.rows * self.row_bytes)
-                self.file.seek(0, os.SEEK_END)
-            else:
-                # Whoever has mapped an older table keeps that: this is another file of the same name.
+            if not self.shards:  # whoever has mapped an older table keeps that: this is another file of the same name
                 path.unlink(missing_ok=True)
-                self.file = path.open("wb")
-                self.file.write(self._header())
+            self.file: IO[bytes] = path.open("r+b" if self.shards else "wb")
+            self.npy = NpyWriter(self.file, record["dtype"], record["shape"][1:], self.rows)
 
     @property
     def rows(self) -> int:
@@ -78,8 +69,8 @@ class TableWriter:
     @property
     def record(self) -> dict[str, Any]:
         """What is needed to go on, or to check the table."""
-        shape = [self.rows, *self.row_shape]
-        return {"kind": self.kind, "dtype": str(self.dtype), "shape": shape, "shards": self.shards}
+        shape = [self.rows, *self.npy.row]
+        return {"kind": self.kind, "dtype": str(self.npy.dtype), "shape": shape, "shards": self.shards}
 
     def append(self, array: np.ndarray) -> None:
         """Write rows; [n, *row_shape], or one number into a table of kind "scalar".
@@ -89,27 +80,26 @@ class TableWriter:
         """
         if self.kind == "scalar":
             array = array.reshape(1)
-        if array.shape[1:] != self.row_shape or array.dtype != self.dtype:
+        if array.shape[1:] != self.npy.row or array.dtype != self.npy.dtype:
             raise DataError(
-                f"{self.path}: the table has rows of {self.dtype} {list(self.row_shape)}, "
+                f"{self.path}: the table has rows of {self.npy.dtype} {list(self.npy.row)}, "
                 f"but a later part brings {array.dtype} {list(array.shape[1:])}."
             )
+        row_bytes = self.npy.row_bytes
         while len(array):
-            room = max(1, (self.shard_bytes - self._rows * self.row_bytes) // max(1, self.row_bytes))
+            room = max(1, (self.shard_bytes - self._rows * row_bytes) // max(1, row_bytes))
             rows, array = np.ascontiguousarray(array[:room]), array[room:]
             with writing(self.path):
-                self.file.write(rows.data)
+                self.npy.append(rows)
             self._crc, self._rows = zlib.crc32(rows.data, self._crc), self._rows + len(rows)
-            if self._rows * self.row_bytes >= self.shard_bytes:
+            if self._rows * row_bytes >= self.shard_bytes:
                 self._seal()
 
     def save(self) -> None:
         """End the shard and bring the file to the disk, so that `record` describes what is there."""
         self._seal()
         with writing(self.path):
-            self.file.seek(0)
-            self.file.write(self._header())
-            self.file.seek(0, os.SEEK_END)
+            self.npy.finish()
             self.file.flush()
             os.fsync(self.file.fileno())
 
@@ -122,14 +112,6 @@ class TableWriter:
         if self._rows:
             self.shards.append([self._rows, self._crc])
         self._rows = self._crc = 0
-
-    def _header(self) -> bytes:
-        """Of the rows in finished shards. NumPy leaves room in it for any number of rows, so its length is fixed."""
-        header = io.BytesIO()
-        descr = np.lib.format.dtype_to_descr(self.dtype)
-        shape = (self.rows, *self.row_shape)
-        np.lib.format.write_array_header_1_0(header, {"descr": descr, "fortran_order": False, "shape": shape})
-        return header.getvalue()
 
 
 def open_table(path: Path, record: Mapping[str, Any]) -> np.ndarray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from itertools import islice
 
 import torch
 from torch import Tensor
@@ -22,6 +23,7 @@ def mapped_neighbor_targets(
     allocate: Callable[[int, int], Tensor] = torch.empty,
     edges: int = BLOCK_EDGES,
     sources: int | None = None,
+    done: int = 0,
 ) -> Iterator[NeighborTargets]:
     """`neighbor_targets(softmax(logits / tau), edge_index, reduction)`, in blocks of consecutive nodes.
 
@@ -32,6 +34,7 @@ def mapped_neighbor_targets(
         tau: temperature.
         allocate: (rows, columns) -> a matrix for the probabilities, [N, C + 1]; with `sources` for their sums too.
         edges, sources: see `structkd.ops.mapped.mapped_spmm`.
+        done: number of blocks that an earlier call has brought, and that are left out.
 
     Yields:
         The targets of the first nodes, of the next ones and so on.
@@ -46,7 +49,7 @@ def mapped_neighbor_targets(
         p = torch.softmax(logits[rows].float() / tau, dim=-1)
         terms[rows] = torch.cat([p, negative_entropy(p)], dim=1)
     sums = None if sources is None else mapped_spmm(csr, terms, allocate(nodes, classes + 1), edges, sources)
-    for start, stop in csr.blocks(edges):
+    for start, stop in islice(csr.blocks(edges), done, None):
         degree = csr.rowptr[start + 1 : stop + 1] - csr.rowptr[start:stop]
         total = (spmm(csr.block(start, stop), terms) if sums is None else sums[start:stop]) + terms[start:stop]
         if reduction == "edge":

@@ -29,6 +29,10 @@ def test_equals_the_targets_made_in_memory(edges, mapped, reduction, sources):
     assert len(blocks) > 3
     for part, whole in zip(zip(*blocks, strict=True), expected, strict=True):
         torch.testing.assert_close(torch.cat(part), whole)
+    rest = list(mapped_neighbor_targets(logits, mapped, reduction, 2.0, edges=20, sources=sources, done=2))
+    assert len(rest) == len(blocks) - 2
+    for again, block in zip(rest, blocks[2:], strict=True):
+        assert all(map(torch.equal, again, block))
 
 
 def test_refusals(mapped):

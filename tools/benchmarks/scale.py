@@ -19,13 +19,13 @@ from benchmarks.stages import Stage
 from structkd.datasets import DiskGraph, DiskNodeData, NodeBatches, Split, disk_graph, import_edges
 from structkd.datasets.epochs import seeded
 from structkd.datasets.graphs.disk_write import write_features
-from structkd.datasets.graphs.npy import writing_npy
 from structkd.datasets.graphs.synthetic import SIZES as GRAPHS
 from structkd.datasets.graphs.synthetic_disk import edge_pieces, feature_pieces
 from structkd.distillers import FFG2M, GLNN
 from structkd.engine.data.disk_outputs import disk_outputs, opened_teacher
 from structkd.engine.teachers import StoredTeacher
 from structkd.models import MLP, GraphSAGE, mapped_inference
+from structkd.npy import writing_npy
 from structkd.ops.mapped import mapped_spmm
 from structkd.structure import Structure
 

@@ -11,9 +11,10 @@ from torch import Tensor
 
 from structkd.datasets.graphs.disk import FLOATS, FORMAT, HOW, INTEGERS, PARTS
 from structkd.datasets.graphs.external_sort import MEMORY_KEYS, pieces_of, write_csr
-from structkd.datasets.graphs.npy import open_npy, writing_npy
+from structkd.datasets.graphs.npy import open_npy
 from structkd.datasets.graphs.protocols import Split
 from structkd.files import atomic_write_json
+from structkd.npy import writing_npy
 
 
 def write_graph(

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from structkd.datasets.graphs.npy import writing_npy
 from structkd.errors import DataError
+from structkd.npy import writing_npy
 
 #: Keys that are sorted in memory at a time; sorting takes about three times their 8 bytes.
 MEMORY_KEYS = 2**24

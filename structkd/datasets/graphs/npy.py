@@ -1,4 +1,4 @@
-"""`.npy` files larger than memory: mapped for reading, written piece by piece, and unnamed ones for scratch."""
+"""`.npy` files larger than memory, mapped for reading, and unnamed ones for scratch."""
 
 from __future__ import annotations
 
@@ -6,19 +6,15 @@ import math
 import os
 import tempfile
 import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 import torch
-from numpy.lib import format as npy_format
 from torch import Tensor
 
 from structkd.datasets.files import damaged, require_file
 from structkd.errors import DataError
-from structkd.files import atomic_open
 
 
 def open_npy(
@@ -60,49 +56,6 @@ def open_npy(
         wanted = ", ".join("any" if size is None else str(size) for size in shape)
         raise DataError(f"{path} has shape {list(array.shape)}; expected [{wanted}], rows one after another.")
     return _tensor(array)
-
-
-class NpyWriter:
-    """Appends rows to a `.npy` file whose length is not known before it ends.
-
-    Attributes:
-        rows: written so far.
-    """
-
-    def __init__(self, file: IO[bytes], dtype: str, row: Sequence[int] = ()) -> None:
-        self.file, self.dtype, self.row, self.rows = file, np.dtype(dtype), tuple(row), 0
-        self._start = file.tell()
-        self._header()
-
-    def _header(self) -> None:
-        # numpy leaves room in a header for the first size to grow, so that a longer one takes the same place.
-        shape = (self.rows, *self.row)
-        fields = {"descr": npy_format.dtype_to_descr(self.dtype), "fortran_order": False, "shape": shape}
-        npy_format.write_array_header_1_0(self.file, fields)
-
-    def append(self, rows: np.ndarray | Tensor) -> None:
-        """Write further rows, [n, *row]."""
-        array = np.ascontiguousarray(rows.numpy() if isinstance(rows, Tensor) else rows, dtype=self.dtype)
-        if array.shape[1:] != self.row:
-            raise DataError(f"Rows of shape {list(array.shape[1:])} do not fit a file with rows of {list(self.row)}.")
-        self.file.write(array.data.cast("B") if array.size else b"")
-        self.rows += len(array)
-
-    def finish(self) -> None:
-        """Write the true length into the header."""
-        body = self.file.tell()
-        self.file.seek(self._start)
-        self._header()
-        self.file.seek(body)
-
-
-@contextmanager
-def writing_npy(path: str | Path, dtype: str, row: Sequence[int] = ()) -> Iterator[NpyWriter]:
-    """A `.npy` file to append rows of shape `row` to; it takes its name only when the block ends without an error."""
-    with atomic_open(path) as file:
-        writer = NpyWriter(file, dtype, row)
-        yield writer
-        writer.finish()
 
 
 def scratch(folder: str | Path, shape: Sequence[int], dtype: torch.dtype = torch.float32) -> Tensor:

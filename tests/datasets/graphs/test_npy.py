@@ -2,8 +2,9 @@ import numpy as np
 import pytest
 import torch
 
-from structkd.datasets.graphs.npy import open_npy, scratch, writing_npy
+from structkd.datasets.graphs.npy import open_npy, scratch
 from structkd.errors import DataError
+from structkd.npy import writing_npy
 
 
 @pytest.mark.parametrize("row", [(), (3,), (2, 2)])

@@ -86,7 +86,7 @@ def test_equals_the_run_in_memory(folder, tmp_path):
     assert list((folder / "scratch").iterdir()) == []
     outputs = tmp_path / "disk" / "seed_0" / "teacher" / "outputs"
     assert sorted(path.name for path in outputs.iterdir()) == [
-        "logits.npy", "meta.json", "neighbor_offset_edge_1.npy", "neighbor_target_edge_1.npy",
+        "lock", "logits.npy", "meta.json", "neighbor_offset_edge_1.npy", "neighbor_target_edge_1.npy",
     ]  # fmt: skip
     from_part, weights = run(tmp_path / "stretches", on_disk(folder, sources=50))
     torch.testing.assert_close(weights["ffg2m"], found["ffg2m"], rtol=1e-3, atol=1e-4)
@@ -114,6 +114,11 @@ def test_a_teacher_trained_elsewhere(folder):
     again = data.file_teacher(str(folder / "logits.npy"), {"logits": "logits"})(batch)
     assert torch.equal(again.logits, (logits + 1)[batch.n_id].float())
     assert json.loads(made.read_text()) != first
+    with open(made.with_name("neighbor_target_edge_1.npy"), "r+b") as file:
+        file.seek(-3, 2)
+        file.write(b"\x7f")
+    mended = data.file_teacher(str(folder / "logits.npy"), {"logits": "logits"})(batch)
+    assert torch.equal(mended["neighbor_target_edge_1"], again["neighbor_target_edge_1"])
     for array, words in (
         (logits[:5].numpy(), r"\[5, 3\]"),
         (np.full((NODES, 3), np.nan, np.float32), "NaN"),
