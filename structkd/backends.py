@@ -1,7 +1,8 @@
 """Which optional packages and devices are here, and which implementation of an op runs.
 
 An op has one meaning and several backends. Each backend says why it cannot run on given inputs; the
-first one with nothing to say runs. The last backend is the reference: plain PyTorch, any device.
+first one with nothing to say runs. (One that was measured nowhere faster waits to be asked for.) The last
+backend is the reference: plain PyTorch, any device.
 
 A backend can be forced, in this order of precedence, by argument (`spmm(..., backend="gather")`), by
 `with use_backend("spmm", "gather")` and by the environment (`STRUCTKD_BACKEND="spmm=gather"`). The op `*`
@@ -149,11 +150,13 @@ class Backend:
         why_not: takes the op's arguments and returns the reasons why `run` cannot take them (empty: it can).
             It is also called without any, for the table of `tools/info.py`, and then returns what can be
             said without inputs: a package or a device that is missing.
+        on_request: it only runs when forced, because it was measured nowhere faster than what follows it.
     """
 
     name: str
     run: Callable[..., Any]
     why_not: Callable[..., list[str]] = _nothing
+    on_request: bool = False
 
 
 class Op:
@@ -203,7 +206,7 @@ class Op:
             return chosen
         refusals = []
         for candidate in self.backends:
-            reasons = candidate.why_not(*args, **kwargs)
+            reasons = ["runs on request only"] if candidate.on_request else candidate.why_not(*args, **kwargs)
             if not reasons:
                 return candidate
             refusals.append(f"{candidate.name}: {'; '.join(reasons)}")

@@ -53,6 +53,15 @@ def test_first_backend_without_reasons_runs(op):
     assert op(-1) == "spare"
 
 
+def test_on_request_only(op):
+    op.backends[1] = Backend("spare", lambda x: "spare", on_request=True)
+    assert op(-1) == "plain"
+    assert op(-1, backend="spare") == "spare"
+    del op.backends[2]
+    with pytest.raises(DataError, match="spare: runs on request only"):
+        op(-1)
+
+
 def test_force_by_argument(op):
     assert op(1, backend="spare") == "spare"
     assert op(1, backend="reference") == "plain"

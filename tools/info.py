@@ -32,6 +32,7 @@ def collect() -> dict:
             {
                 "backend": backend.name,
                 "reference": backend is op.backends[-1],
+                "on_request": backend.on_request,
                 "forced": choice is not None and backend is op.find(choice),
                 "why_not": backend.why_not(),
                 "ran_on": ran_on(name, backend.name),
@@ -84,11 +85,11 @@ def show(info: dict) -> str:
     for name, backends in info["ops"].items():
         for i, row in enumerate(backends):
             state = "cannot run: " + "; ".join(row["why_not"]) if row["why_not"] else "ready"
-            state += ", reference" if row["reference"] else ""
+            state += ", reference" if row["reference"] else ", on request" if row["on_request"] else ""
             if row["backend"] == KERNELS:
                 state += "; measured on " + ", ".join(row["ran_on"]) if row["ran_on"] else "; never run on a GPU"
             state += f", forced by {info['forced_by']}" if row["forced"] else ""
-            lines.append(f"  {name if i == 0 else '':24}{row['backend']:12}{state}")
+            lines.append(f"  {name if i == 0 else '':24}{row['backend']:15}{state}")
     return "\n".join(lines)
 
 

@@ -16,6 +16,7 @@ from torch.autograd.function import once_differentiable
 
 from structkd.backends import Backend, Op
 from structkd.errors import DataError
+from structkd.ops import torch_scatter
 from structkd.ops.csr import CSR
 from structkd.ops.memo import TensorMemo
 from structkd.ops.precision import accumulator
@@ -32,7 +33,8 @@ def segment_sum(src: Tensor, index: Tensor, num_segments: int, *, backend: str |
         src: [E, ...] floating point; half and bfloat16 are summed in float32.
         index: [E] int64, from 0 to num_segments - 1.
         num_segments: number of segments.
-        backend: `triton` (CUDA; deterministic; sorts an index once for as long as it lives unchanged) or `scatter`.
+        backend: `triton` (CUDA; deterministic; sorts an index once for as long as it lives unchanged), `scatter`,
+            or on request `torch_scatter`.
 
     Returns:
         [num_segments, ...] in the dtype of `src`; zero for an empty segment.
@@ -74,7 +76,7 @@ def segment_softmax(src: Tensor, index: Tensor, num_segments: int, *, backend: s
     Args:
         src, index, num_segments: as for `segment_sum`.
         backend: `triton` (CUDA; two passes over the rows, gradients of first order), `analytic` (its gradient by the
-            formula) or `composed` of maxima and sums (the reference).
+            formula) or `composed` of maxima and sums (the reference); on request `torch_scatter`.
     """
     _check(src, index)
     return SEGMENT_SOFTMAX(src, index, num_segments, False, backend=backend)
@@ -259,12 +261,20 @@ def _no_softmax(
     return reasons
 
 
-SEGMENT_SUM = Op("segment_sum", [Backend("triton", _RowSum.apply, _no_triton), Backend("scatter", _sum_scatter)])
+SEGMENT_SUM = Op(
+    "segment_sum",
+    [
+        Backend("triton", _RowSum.apply, _no_triton),
+        Backend("torch_scatter", torch_scatter.scatter_sum, torch_scatter.missing, on_request=True),
+        Backend("scatter", _sum_scatter),
+    ],
+)
 SEGMENT_MAX = Op("segment_max", [Backend("triton", _RowMax.apply, _no_triton), Backend("scatter", _SegmentMax.apply)])
 SEGMENT_SOFTMAX = Op(
     "segment_softmax",
     [
         Backend("triton", _RowSoftmax.apply, _no_softmax),
+        Backend("torch_scatter", torch_scatter.scatter_softmax, torch_scatter.missing, on_request=True),
         Backend("analytic", _Softmax.apply),
         Backend("composed", _composed_softmax),
     ],
