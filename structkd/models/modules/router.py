@@ -87,13 +87,13 @@ def assigned(expert: Tensor, num_experts: int, kept: Tensor | None = None) -> Te
     return one.new_zeros(num_experts).scatter_add(0, expert, one)
 
 
-def within_capacity(expert: Tensor, num_experts: int, capacity: int, priority: Tensor | None = None) -> Tensor:
+def within_capacity(expert: Tensor, num_experts: int, capacity: int | Tensor, priority: Tensor | None = None) -> Tensor:
     """Which assignments find room: all first choices come before all second ones.
 
     Args:
         expert: [N, K] experts of each token, the best first.
         num_experts: E.
-        capacity: tokens that an expert takes.
+        capacity: tokens that an expert takes; a number, or [E].
         priority: [N]; among the same choice the larger comes first (V-MoE's batch-priority routing). Default: the order
             of the tokens. Ties are resolved in that order too.
 
@@ -114,7 +114,8 @@ def within_capacity(expert: Tensor, num_experts: int, capacity: int, priority: T
     served = torch.empty_like(flat)
     served[by_expert] = torch.arange(flat.numel(), device=flat.device) - (count.cumsum(0) - count)[flat[by_expert]]
     kept = torch.empty_like(expert, dtype=torch.bool)
-    kept[turn] = (served < capacity).view(choices, tokens).t()
+    room = capacity[flat] if isinstance(capacity, Tensor) else capacity
+    kept[turn] = (served < room).view(choices, tokens).t()
     return kept
 
 
@@ -130,8 +131,10 @@ class Router(Recorder):
         order: "softmax_topk" or "topk_softmax", see `gates`.
         noise: standard deviation of the Gaussian noise on the logits in training; V-MoE: 1 / E.
         capacity: `None`, dropless: an expert takes whatever comes; or a factor: in training an expert takes
-            round(factor * N k / E) tokens of the batch, at least one, and the others lose it.
+            round(factor * N k / E) tokens of a group, at least one, and the others lose it.
         eval_capacity: the factor in evaluation; dropless by default.
+        group_size: samples (of the tokens' first dimension) of a group with a capacity of its own; the last group may
+            be smaller. Default: the batch is one group. V-MoE: 8 images.
         priority: whether tokens with a large best gate are served first (batch-priority routing); matters with a
             capacity only.
         balance: weight of each auxiliary loss: `importance`, `load` (needs noise), `z`, `mutual_information`; see
@@ -144,8 +147,8 @@ class Router(Recorder):
     Raises:
         ConfigError: numbers out of range, unknown names, a `load` loss without noise.
 
-    Differences: V-MoE routes within groups of 8 images, each with a capacity of its own; here the batch is one group.
-    V-MoE evaluates with a (larger) capacity too; by default nothing is dropped here, so that the prediction for an
+    Differences: V-MoE's balance losses are means over its groups; here they are of the batch. V-MoE evaluates with a
+    (larger) capacity too; by default nothing is dropped here, so that the prediction for an
     image does not depend on the images beside it. m2mKD's "V-MoE" is FastMoE's naive gate: `order="topk_softmax"`,
     `bias=True`, and all else as by default.
     """
@@ -159,6 +162,7 @@ class Router(Recorder):
         noise: float = 0.0,
         capacity: float | None = None,
         eval_capacity: float | None = None,
+        group_size: int | None = None,
         priority: bool = False,
         balance: Mapping[str, float] | None = None,
         bias: bool = False,
@@ -174,8 +178,10 @@ class Router(Recorder):
                 f"noise={noise}, capacity={capacity}, eval_capacity={eval_capacity}: expected 0 or more, and factors "
                 "above 0 or None."
             )
-        if priority and capacity is None and eval_capacity is None:
-            raise ConfigError("priority=True decides who is dropped; give a capacity.")
+        if (priority or group_size) and capacity is None and eval_capacity is None:
+            raise ConfigError("priority and group_size decide who is dropped; give a capacity.")
+        if group_size is not None and group_size < 1:
+            raise ConfigError(f"group_size={group_size}: expected 1 or more, or None.")
         for name, weight in (balance or {}).items():
             if name not in BALANCE:
                 raise ConfigError(f"balance.{name} is no loss. {nearest(name, BALANCE)}")
@@ -184,7 +190,8 @@ class Router(Recorder):
         if "load" in self.balance and not noise:
             raise ConfigError("balance.load is the chance to be chosen when the noise is drawn anew; give noise > 0.")
         self.k, self.order, self.noise = k, order, noise
-        self.capacity, self.eval_capacity, self.priority = capacity, eval_capacity, priority
+        self.capacity, self.eval_capacity = capacity, eval_capacity
+        self.group_size, self.priority = group_size, priority
         self.linear = nn.Linear(channels, experts, bias=bias)
 
     def forward(self, x: Tensor) -> Routing:
@@ -204,18 +211,25 @@ class Router(Recorder):
             probs,
             expert,
             gate,
-            self._kept(gate, expert),
+            self._kept(gate, expert, x.size(0)),
             self._losses(logits, noisy, probs),
         )
 
-    def _kept(self, gate: Tensor, expert: Tensor) -> Tensor:
+    def _kept(self, gate: Tensor, expert: Tensor, samples: int) -> Tensor:
         factor = self.capacity if self.training else self.eval_capacity
-        if factor is None:
+        if factor is None or not expert.numel():
             return torch.ones_like(expert, dtype=torch.bool)
-        experts = self.linear.out_features
-        capacity = max(1, math.floor(factor * expert.numel() / experts + 0.5))
+        tokens, experts = expert.size(0), self.linear.out_features
+        size = (self.group_size or samples) * (tokens // samples)
+        rooms = []
+        for start in range(0, tokens, size):
+            share = min(size, tokens - start) * self.k / experts
+            rooms += [max(1, math.floor(factor * share + 0.5))] * experts
+        group = torch.arange(tokens, device=expert.device) // size
         first = gate.detach()[:, 0] if self.priority else None
-        return within_capacity(expert, experts, capacity, first)
+        # The experts of a group serve nobody else, as if each group had its own.
+        own = expert + experts * group[:, None]
+        return within_capacity(own, len(rooms), torch.tensor(rooms, device=expert.device), first)
 
     def _losses(self, logits: Tensor, noisy: Tensor, probs: Tensor) -> dict[str, Tensor]:
         terms = {

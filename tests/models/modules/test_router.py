@@ -70,6 +70,21 @@ def test_router_drops_beyond_its_capacity():
     assert router(x).kept.flatten().tolist() == [False, True, False, True]
 
 
+def test_groups_have_capacities_of_their_own():
+    router = Router(2, 2, k=1, capacity=1.0, group_size=2)
+    # Five samples of two tokens: groups of two samples (room for 2 an expert) and one of one (room for 1).
+    x = sure(router, *[[3.0, 0]] * 4, *[[0, 1.0]] * 2, *[[1.0, 0]] * 2, *[[0, 2.0]] * 2).view(5, 2, 2)
+    kept = router(x).kept.flatten().tolist()
+    assert kept == [True, True, False, False, True, True, True, True, True, False]
+    for priority in (False, True):
+        router, x = Router(8, 4, capacity=0.8, group_size=3, priority=priority), torch.randn(7, 5, 8)
+        alone = Router(8, 4, capacity=0.8, priority=priority)
+        alone.load_state_dict(router.state_dict())
+        parts = [alone(part).kept for part in x.split(3)]
+        assert torch.equal(router(x).kept, torch.cat(parts))
+        assert not torch.equal(router(x).kept, alone(x).kept)
+
+
 @pytest.mark.parametrize("factor, room", [(1.05, 5), (1.25, 6), (1.0, 5), (0.01, 1)])
 def test_capacity_is_rounded_as_published(factor, room):
     router = Router(4, 4, k=2, capacity=factor)  # 10 tokens: 5 an expert
@@ -147,6 +162,8 @@ def test_no_tokens_and_one():
         (dict(noise=-1.0), r"noise=-1\.0"),
         (dict(capacity=0.0), r"capacity=0\.0"),
         (dict(priority=True), "give a capacity"),
+        (dict(group_size=8), "give a capacity"),
+        (dict(capacity=1.0, group_size=0), "group_size=0"),
         (dict(balance=dict(importanc=1.0)), "balance.importanc is no loss. Nearest: importance"),
         (dict(balance=dict(z=-1.0)), r"balance.z=-1\.0: expected 0 or more"),
         (dict(balance=dict(load=1.0)), "give noise > 0"),
