@@ -29,6 +29,9 @@ def scatter_sum(src: Tensor, index: Tensor, num_segments: int) -> Tensor:
 def scatter_softmax(src: Tensor, index: Tensor, num_segments: int, log: bool) -> Tensor:
     """As `segment_softmax` or, with `log`, `segment_log_softmax`."""
     package = importlib.import_module("torch_scatter")
-    softmax = package.scatter_log_softmax if log else package.scatter_softmax
-    out: Tensor = softmax(src.to(accumulator(src)), index, 0, dim_size=num_segments)
+    score = src.to(accumulator(src))
+    if log:  # without its eps in the logarithm: only empty segments, which nobody reads, have a sum of zero
+        out: Tensor = package.scatter_log_softmax(score, index, 0, eps=0.0, dim_size=num_segments)
+    else:
+        out = package.scatter_softmax(score, index, 0, dim_size=num_segments)
     return out.to(src.dtype)
