@@ -15,7 +15,7 @@ _BY_DIFFERENCES = "donot_use_mm_for_euclid_dist"
 #: Queries compared at once, so that a tile stays in the caches: with many columns the nearest are found in one go.
 ROWS = 128
 #: Fewest groups of columns whose minima bound the distance of the nearest.
-GROUPS = 256
+GROUPS = 64
 #: Most numbers that are gathered at once to measure distances of what is near.
 GATHERED = 1 << 22
 #: Neighbours that the kernel has room for.
@@ -113,7 +113,7 @@ def _tiled(
     x: Tensor, y: Tensor, k: int, batch_x: Tensor | None, batch_y: Tensor | None, metric: str, others: bool, block: int
 ) -> tuple[Tensor, Tensor]:
     space = _Space(x, y, metric)
-    narrowed = 2 * max(2 * k, GROUPS)  # columns from which on a tile is worth it
+    narrowed = max(4 * k, 8 * GROUPS)  # columns from which on such a bound is worth it
     found_index, found_distance = [], []
     height = min(block, ROWS)
     for top in range(0, y.size(0), height):

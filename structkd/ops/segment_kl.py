@@ -69,32 +69,28 @@ def segment_kl(
 def _composed(
     score_p: Tensor, score_q: Tensor, index: Tensor, num_segments: int, zeros: Tensor | None = None
 ) -> Tensor:
-    return _parts(score_p, score_q, index, num_segments, zeros)[0]
-
-
-def _parts(
-    score_p: Tensor, score_q: Tensor, index: Tensor, num_segments: int, zeros: Tensor | None
-) -> tuple[Tensor, Tensor, Tensor]:
-    """The divergences, and the logarithms that normalise both sides, [num_segments] each."""
     dtype = accumulator(score_p, score_q)
     a, b = score_p.to(dtype), score_q.to(dtype)
-    log_p, log_q = (_log_total(score, index, num_segments, zeros) for score in (a, b))
+    log_p, log_q = (_weights(score, index, num_segments, zeros)[2] for score in (a, b))
     p, d = (a - log_p[index]).exp(), b - a
     growth = segment_sum(p * torch.expm1(d.clamp(max=_LARGE)), index, num_segments)
     small = (growth.abs() < _SMALL) & (segment_max(d.detach(), index, num_segments) < _LARGE)
     gain = torch.where(small, torch.log1p(torch.where(small, growth, 0)), log_q - log_p)
-    return gain - segment_sum(p * d, index, num_segments), log_p, log_q
+    return gain - segment_sum(p * d, index, num_segments)
 
 
-def _log_total(score: Tensor, index: Tensor, num_segments: int, zeros: Tensor | None) -> Tensor:
-    """[num_segments] logarithm of the sum of exponentials of each segment and its zeros; 0 where there is nothing."""
+def _weights(score: Tensor, index: Tensor, num_segments: int, zeros: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+    """Exponentials [E] in units of their segment's largest, their sum with that of the zeros [num_segments] (1 where
+    there is nothing), and its logarithm in units of 1 (0 there)."""
     largest = segment_max(score.detach(), index, num_segments)
     if zeros is not None:
         largest = torch.where(zeros > 0, largest.clamp(min=0), largest)
-    total = segment_sum((score - largest[index]).exp(), index, num_segments)
+    weight = (score - largest.index_select(0, index)).exp_()
+    total = segment_sum(weight, index, num_segments)
     if zeros is not None:
         total = total + zeros * (-largest).exp()
-    return largest + torch.where(total > 0, total, 1).log()
+    total = torch.where(total > 0, total, 1)
+    return weight, total, largest + total.log()
 
 
 class _KL(Function):
@@ -102,9 +98,19 @@ class _KL(Function):
     def forward(
         ctx: Any, score_p: Tensor, score_q: Tensor, index: Tensor, num_segments: int, zeros: Tensor | None
     ) -> Tensor:
-        found = _parts(score_p, score_q, index, num_segments, zeros)
-        ctx.save_for_backward(score_p, score_q, index, *found)
-        return found[0].clone()
+        dtype = accumulator(score_p, score_q)
+        a, b = score_p.to(dtype), score_q.to(dtype)
+        log_q = _weights(b, index, num_segments, zeros)[2]
+        p, total, log_p = _weights(a, index, num_segments, zeros)
+        p.div_(total.index_select(0, index))
+        d = b - a
+        # What overflows is inf or NaN, and so not small: without a gradient nothing has to be clamped.
+        growth = segment_sum(torch.expm1(d).mul_(p), index, num_segments)
+        small = growth.abs() < _SMALL
+        gain = torch.where(small, torch.log1p(torch.where(small, growth, 0)), log_q - log_p)
+        value = gain - segment_sum(d.mul_(p), index, num_segments)
+        ctx.save_for_backward(score_p, score_q, index, value, log_p, log_q)
+        return value.clone()
 
     @staticmethod
     @once_differentiable
