@@ -46,6 +46,10 @@ for suite in points tokens; do
     "$python" tools/benchmark.py "$suite" --load "tools/benchmarks/results/${suite}_cpu.json" --markdown README.md \
         --section "benchmark_$suite"
 done
+for suite in kernels modules; do
+    "$python" tools/benchmark.py "$suite" --load "tools/benchmarks/results/${suite}_cpu.json" \
+        --markdown tools/benchmarks/README.md --section "$suite"
+done
 own() {  # FOLDER CONFIG SECTION: the table of a method that keeps its results in its own folder
     "$python" tools/report.py "configs/graphs/$1/results/$2.json" --markdown "configs/graphs/$1/README.md" --section "$3"
 }
