@@ -4,7 +4,7 @@
 #   bash tools/quickstart.sh [graphs] [--work-dir DIR] [any further argument of tools/train.py]
 #       a GNN teacher, a plain MLP, and the same MLP distilled in three ways, on handwritten digits: two minutes
 #   bash tools/quickstart.sh points [...]
-#       a LiDAR detector, one with a 16th of its weights, and that one distilled, on simulated streets: longer, some quarter of an hour
+#       a LiDAR detector, one with a 16th of its weights, and that one distilled, on simulated streets: seven minutes
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . tools/env.sh
