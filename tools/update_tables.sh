@@ -74,7 +74,7 @@ for results in configs/images/compare/results/*.json; do
 done
 for experiment in collapse_digits sweep_digits; do
     results=configs/images/trg/results/$experiment.json
-    [ ! -f "$results" ] || "$python" tools/report.py "$results" --metric val/accuracy --markdown configs/images/trg/README.md \
+    "$python" tools/report.py "$results" --metric val/accuracy --markdown configs/images/trg/README.md \
         --section "$experiment"
 done
 modules() {  # EXPERIMENT STAGE...: students assembled from their modules, beside teacher and plain students
@@ -85,3 +85,4 @@ modules() {  # EXPERIMENT STAGE...: students assembled from their modules, besid
 }
 modules vit_digits meta
 modules vit_digits_split
+modules nac_digits

@@ -13,12 +13,12 @@ CONFIG = Path(__file__).parents[2] / "configs" / "points" / "compare" / "pointpi
 def test_from_nothing_to_a_report(tmp_path, open3d):
     sizes = {"num_train": 48, "num_test": 16, "root": str(tmp_path / "data"), "show_progress": False}
     options = {f"data.dataset.{name}": value for name, value in sizes.items()}
-    options |= {"stages.teacher.train_cfg.max_epochs": 8, "stages.plain.train_cfg.max_epochs": 2}
-    options |= {"stages.point_distiller.train_cfg.max_epochs": 2, "data.latency_frames": 1}
+    options |= {"stages.teacher.train_cfg.max_epochs": 8, "data.latency_frames": 1}
+    options |= {f"stages.{stage}.train_cfg.max_epochs": 2 for stage in ("plain", "point_distiller", "logit_kd")}
     options |= {"stages.teacher.model.layer_nums": [1, 1, 1], "stages.teacher.train_dataloader.batch_size": 2}
     config = load_config(CONFIG, options)
     results = run_experiment(config, tmp_path / "work", [0], Switches())
-    for stage in ("teacher", "plain", "point_distiller"):
+    for stage in ("teacher", "plain", "point_distiller", "logit_kd"):
         lines = (tmp_path / "work" / "seed_0" / stage / "scalars.jsonl").read_text().splitlines()
         losses = [json.loads(line)["train/loss/cls"] for line in lines]
         assert losses[-1] < losses[0], stage
