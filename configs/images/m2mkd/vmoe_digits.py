@@ -1,6 +1,6 @@
-# As vit_digits.py, with a student of experts: each of its four blocks has four, of which a token sees two (the router
-# of the m2mKD authors: top two, then softmax over them, with a bias, nothing dropped, no balance loss).
-_base_ = "vit_digits.py"
+# As vit_digits_split.py, with a student of experts: each of its four blocks has four, of which a token sees two (the
+# router of the m2mKD authors: top two, then softmax over them, with a bias, nothing dropped, no balance loss).
+_base_ = "vit_digits_split.py"
 title = "Module by module: a transformer teaches a mixture of experts, handwritten digits"
 
 _experts = dict(
