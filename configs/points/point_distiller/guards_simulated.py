@@ -13,7 +13,6 @@ run = [
     "unguarded",
     "rank_weights",
     "out64",
-    "faded",
     "neck_cells",
 ]
 seeds = [0]
@@ -53,13 +52,6 @@ stages = dict(
         role="distilled",
         method="PointDistiller",
         distillers=dict(kd=dict(out_channels=64)),
-    ),
-    faded=dict(
-        like="point_distiller",
-        title="weight fades out by epoch 3",
-        role="distilled",
-        method="PointDistiller",
-        distillers=dict(kd=dict(weight=dict(_delete_=True, start=1.0, end=0.0, stop=3))),
     ),
     neck_cells=dict(
         like="point_distiller",
