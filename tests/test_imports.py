@@ -11,12 +11,12 @@ PACKAGE = Path(__file__).parents[1] / "structkd"
 #: From the top down; a module imports from its own floor and from those below it.
 FLOORS = (
     "engine", "visualization", "adapters", "distillers", "losses", "models", "datasets", "evaluation", "relations",
-    "structure", "ops", "backends", "files", "errors",
+    "structure", "ops", "backends", "npy", "files", "errors",
 )  # fmt: skip
 #: Packages that the library can do without, so it imports them where they are used.
 OPTIONAL = (
     "mmengine", "mmdet3d", "open3d", "sklearn", "matplotlib", "pandas", "ogb", "onnx", "onnxruntime", "tensorboard",
-    "torchvision", "timm", "PIL",
+    "torchvision", "timm", "PIL", "spconv", "torch_scatter",
 )  # fmt: skip
 MODULES = sorted(PACKAGE.rglob("*.py"))
 

@@ -27,6 +27,7 @@ from torch.autograd.function import once_differentiable
 
 from structkd.backends import Backend, Op
 from structkd.errors import ConfigError, DataError
+from structkd.ops import spconv
 from structkd.ops.precision import accumulator
 from structkd.ops.voxels import cell_coords, cell_ids
 
@@ -141,16 +142,11 @@ def strided_rules(
 def sparse_conv(x: Tensor, weight: Tensor, rules: Rules, *, backend: str | None = None) -> Tensor:
     """Sparse convolution (submanifold, strided or inverse: as the rules say), without bias.
 
-    There is one backend, `gather`: plain PyTorch, on any device. A faster one for CUDA would be added to
-    `SPARSE_CONV` and take the same arguments. None is declared for spconv and spconv-triton, since none has been run
-    on a GPU here; spconv's CPU build must not become one (2.3.8 adds up rows in a race between threads and cannot run
-    backward).
-
     Args:
         x: [V, Cin] floating point features of `rules.in_coords`; half and bfloat16 are summed in float32.
         weight: [kz, ky, kx, Cin, Cout].
         rules: see `submanifold_rules`, `strided_rules` and `Rules.inverse`.
-        backend: forces a backend, see `structkd.backends`.
+        backend: `gather` (plain PyTorch, any device) or, on request and on CUDA, `spconv` (see `structkd.ops.spconv`).
 
     Returns:
         [V', Cout] features of `rules.out_coords` in the dtype of `x`; differentiable once in `x` and `weight`.
@@ -229,4 +225,7 @@ def _checked_ids(coords: Tensor, grid: Triple, num_scenes: int) -> Tensor:
     return ids
 
 
-SPARSE_CONV = Op("sparse_conv", [Backend("gather", _gather)])
+SPARSE_CONV = Op(
+    "sparse_conv",
+    [Backend("spconv", spconv.spconv, spconv.refusals, on_request=True), Backend("gather", _gather)],
+)
