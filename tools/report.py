@@ -53,6 +53,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if (options.markdown is None) != (options.section is None):
         parser.error("--markdown and --section belong together")
+    first = options.work_dirs[0]
+    if first.is_file() and options.out is None and options.markdown is None:
+        parser.error(f"{first} is a file: name the report's folder with --out")
     try:
         runs = read_runs(options.work_dirs)
         if options.stages:
@@ -63,7 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             write_markdown(runs, options.markdown, options.section)
             print(f"Table '{options.section}' written to {options.markdown}")
             return 0
-        page = write_report(runs, options.out or options.work_dirs[0] / "report")
+        page = write_report(runs, options.out or first / "report")
     except StructkdError as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         return 2

@@ -57,6 +57,7 @@ own llp sage_to_mlp_cora cora
 own llp sage_to_mlp_digits digits
 own ehdm heuristics_to_mlp_cora cora
 own mugsi gin_to_mlp_digit_graphs digit_graphs
+own glnn bf16_cora_cpf bf16_cora_cpf
 own out_of_core sage_to_mlp_synthetic synthetic
 "$python" tools/benchmark.py scale --load tools/benchmarks/results/scale_cpu.json \
     --markdown configs/graphs/out_of_core/README.md --section scale

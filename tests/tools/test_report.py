@@ -26,6 +26,14 @@ def test_writes_page_and_figures_and_says_where(tool, work_dir, capsys):
     assert "report.html" in capsys.readouterr().out
 
 
+def test_a_file_has_no_folder_for_its_report(tool, work_dir, tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        tool("report").main([str(work_dir / "results.json")])
+    assert "--out" in capsys.readouterr().err
+    assert tool("report").main([str(work_dir / "results.json"), "--out", str(tmp_path / "out")]) == 0
+    assert (tmp_path / "out" / "report.html").is_file()
+
+
 def test_a_second_report_replaces_the_first(tool, work_dir, tmp_path):
     report = tool("report")
     assert report.main([str(work_dir), "--out", str(tmp_path / "out")]) == 0
