@@ -86,4 +86,5 @@ modules() {  # EXPERIMENT STAGE...: students assembled from their modules, besid
 }
 modules vit_digits meta
 modules vit_digits_split
+modules vmoe_digits
 modules nac_digits
