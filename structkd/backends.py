@@ -1,7 +1,7 @@
 """Which optional packages and devices are here, and which implementation of an op runs.
 
 An op has one meaning and several backends. Each backend says why it cannot run on given inputs; the
-first one with nothing to say runs. (One that was measured nowhere faster waits to be asked for.) The last
+first one with nothing to say runs. (One that nothing has shown to be faster waits to be asked for.) The last
 backend is the reference: plain PyTorch, any device.
 
 A backend can be forced, in this order of precedence, by argument (`spmm(..., backend="gather")`), by
@@ -150,7 +150,7 @@ class Backend:
         why_not: takes the op's arguments and returns the reasons why `run` cannot take them (empty: it can).
             It is also called without any, for the table of `tools/info.py`, and then returns what can be
             said without inputs: a package or a device that is missing.
-        on_request: it only runs when forced, because it was measured nowhere faster than what follows it.
+        on_request: it only runs when forced, because nothing has shown it to be faster than what follows it.
     """
 
     name: str
