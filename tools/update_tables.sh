@@ -88,3 +88,5 @@ modules vit_digits meta
 modules vit_digits_split
 modules vmoe_digits
 modules nac_digits
+"$python" tools/report.py configs/images/m2mkd/results/settings_digits.json --metric val/accuracy \
+    --markdown configs/images/m2mkd/README.md --section settings_digits
