@@ -27,6 +27,6 @@ stages = dict(
             clip_grad=dict(max_norm=35, norm_type=2),
         ),
         param_scheduler=dict(type="OneCycle", peak=5),
-        train_cfg=dict(max_epochs=200),
+        train_cfg=dict(max_epochs=100),
     ),
 )
