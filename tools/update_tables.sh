@@ -66,8 +66,10 @@ for experiment in pointpillars_kitti_sample second_kitti_sample; do
     "$python" tools/report.py "configs/points/overfit/results/$experiment.json" --markdown configs/points/overfit/README.md \
         --section "$experiment"
 done
-"$python" tools/report.py configs/points/compare/results/simulated.json --markdown configs/points/compare/README.md \
-    --section simulated
+for experiment in simulated bf16_simulated; do
+    "$python" tools/report.py "configs/points/compare/results/$experiment.json" --markdown configs/points/compare/README.md \
+        --section "$experiment"
+done
 "$python" tools/report.py configs/points/point_distiller/results/guards_simulated.json \
     --markdown configs/points/point_distiller/README.md --section guards_simulated
 for results in configs/images/compare/results/*.json; do
