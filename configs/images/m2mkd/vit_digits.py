@@ -60,14 +60,14 @@ for _i in _modules:
         ),
         adapter=dict(type="HybridAdapter"),
         store_outputs=False,
-        **_epochs(6),
+        **_epochs(15),
     )
 stages["teacher"] = dict(
     title="Teacher",
     role="teacher",
     model=_teacher,
     init_from=dict(parts={f"incubate_{_i}": {"module.": ""} for _i in _modules}),
-    **_epochs(8, wrapper=_fine),
+    **_epochs(10, wrapper=_fine),
 )
 
 # 2. Pairs of modules. `target` is what the student's module has to match; nothing is trained there.
