@@ -13,7 +13,7 @@ from structkd.adapters.layouts import token_grid
 from structkd.engine.data import ImageTask
 from structkd.engine.experiment import build_data
 from structkd.engine.routing_hook import FILE
-from structkd.engine.stages import StageRun
+from structkd.engine.stage import Stage
 from structkd.errors import ConfigError, located, nearest
 from structkd.models import Routing, recorded
 from structkd.visualization.routing import RouteMap, plot_load, plot_routes
@@ -46,7 +46,7 @@ def draw_experts(
         raise ConfigError(f"There is no stage '{stage}'. {nearest(stage, config.stages)}")
     with located("data"):
         data.setup(seed)
-    run = StageRun(stage, config.stages[stage], data, seed, Path(work_dir) / f"seed_{seed}", config)
+    run = Stage(stage, config.stages[stage], data, seed, Path(work_dir) / f"seed_{seed}", config)
     model, title = run.load_model(), config.stages[stage].get("title", stage)
     rows = _one_of_each_class(data.split.test, data.images.y, images)
     shown = data.eval_views(data.images, rows)

@@ -16,7 +16,7 @@ from structkd.distillers.elements import elements
 from structkd.distillers.points.neighborhoods import importance_of, importance_weights, most_important
 from structkd.engine.data import DetectionTask
 from structkd.engine.experiment import build_data
-from structkd.engine.stages import StageRun
+from structkd.engine.stage import Stage
 from structkd.errors import ConfigError, located, nearest
 from structkd.structure import Structure
 from structkd.visualization.cells import plot_cells
@@ -86,8 +86,8 @@ def draw_detections(
     return paths
 
 
-def _run(config: Config, name: str, data: DetectionTask, seed: int, work_dir: str | Path) -> StageRun:
-    return StageRun(name, config.stages[name], data, seed, Path(work_dir) / f"seed_{seed}", config)
+def _run(config: Config, name: str, data: DetectionTask, seed: int, work_dir: str | Path) -> Stage:
+    return Stage(name, config.stages[name], data, seed, Path(work_dir) / f"seed_{seed}", config)
 
 
 def _chosen(ids: Sequence[str], wanted: Sequence[str] | None) -> list[int]:

@@ -12,7 +12,7 @@ from torch import Tensor
 from structkd.datasets import Images
 from structkd.engine.data import ImageTask
 from structkd.engine.experiment import build_data
-from structkd.engine.stages import StageRun
+from structkd.engine.stage import Stage
 from structkd.errors import ConfigError, DataError, located, nearest
 from structkd.visualization.tokens import TokenMaps, plot_token_relations
 
@@ -60,7 +60,7 @@ def draw_tokens(
     shown = data.eval_views(data.images, data.split.test[rows])
     panels = []
     for name in names:
-        run = StageRun(name, config.stages[name], data, seed, Path(work_dir) / f"seed_{seed}", config)
+        run = Stage(name, config.stages[name], data, seed, Path(work_dir) / f"seed_{seed}", config)
         adapter = run.build_adapter()
         if field not in adapter.provides:
             raise ConfigError(f"The adapter of stage '{name}' gives no '{field}'. {nearest(field, adapter.provides)}")
