@@ -83,13 +83,15 @@ def shrink_images(config):
         data.protocol.per_class = 4
     if data.get("corruptions") is not None:
         data.corruptions = dict(kinds=["shift"], severities=[1])
+    models = []
     for stage in config.stages.values():
         if stage.model.get("type") == "EfficientNetLite":
             stage.model = dict(type="EfficientNetLite", resize=32)
-        for model in (stage.model, stage.model.get("source", {})):
-            if model.get("width", 0) > 64:  # few tokens
-                model.patch_size = 16
-                model.width = 24
+        models += [stage.model, stage.model.get("source", {})]
+    if any(model.get("width", 0) > 64 for model in models):
+        for model in models:
+            if "patch_size" in model:  # few tokens, and as many on both sides of a stitch
+                model.patch_size, model.width = 16, 24
 
 
 def shrink(config, kitti):
