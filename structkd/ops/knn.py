@@ -16,6 +16,8 @@ _BY_DIFFERENCES = "donot_use_mm_for_euclid_dist"
 ROWS = 128
 #: Fewest groups of columns whose minima bound the distance of the nearest.
 GROUPS = 64
+#: Up to so many times the columns that are asked for are sorted at once; of more the nearest are chosen first.
+SORTED = 4
 #: Most numbers that are gathered at once to measure distances of what is near.
 GATHERED = 1 << 22
 #: Neighbours that the kernel has room for.
@@ -140,8 +142,7 @@ def _tiled(
             if estimated:
                 tile = space.distance(rows, ids).masked_fill_(tile.isinf(), float("inf"))
             best, best_id = _nearest(torch.cat([best, tile], 1), torch.cat([best_id, ids], 1), k)
-        best, order = torch.sort(best, dim=1, stable=True)
-        pairs = torch.stack([rows.unsqueeze(1).expand_as(best), best_id.gather(1, order)])
+        pairs = torch.stack([rows.unsqueeze(1).expand_as(best), best_id])
         there = best.isfinite()
         everywhere = bool(there.all())
         found_index.append(pairs.flatten(1) if everywhere else pairs[:, there])
@@ -242,18 +243,20 @@ def _true(mask: Tensor) -> Tensor:
 
 
 def _nearest(distance: Tensor, ids: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """The `k` smallest distances of each row with their ids, in the order of the columns.
+    """The `k` smallest distances of each row with their ids, nearest first.
 
-    Columns are in ascending order of ids, so among equal distances the first are taken; `topk` would take any.
+    Columns are in ascending order of ids where distances are equal, so the first of them are taken; `topk` would take
+    any.
     """
-    if distance.size(1) <= k:
-        return distance, ids
-    last = distance.topk(k, dim=1, largest=False).values.amax(1, keepdim=True)
-    closer, equal = distance < last, distance == last
-    room = k - closer.sum(1, keepdim=True)
-    chosen = closer | (equal & (equal.cumsum(1) <= room))
-    place = chosen.flatten().nonzero().view(-1, k)
-    return distance.take(place), ids.take(place)
+    if distance.size(1) > SORTED * k:
+        last = distance.topk(k, dim=1, largest=False).values.amax(1, keepdim=True)
+        closer, equal = distance < last, distance == last
+        room = k - closer.sum(1, keepdim=True)
+        chosen = closer | (equal & (equal.cumsum(1) <= room))
+        place = chosen.flatten().nonzero().view(-1, k)
+        distance, ids = distance.take(place), ids.take(place)
+    distance, order = torch.sort(distance, dim=1, stable=True)
+    return distance[:, :k], ids.gather(1, order[:, :k])
 
 
 def _check(x: Tensor, y: Tensor, batch_x: Tensor | None, batch_y: Tensor | None) -> None:
