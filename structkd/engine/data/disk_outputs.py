@@ -84,7 +84,7 @@ def _parts(
     names = FFG2M(high_weight=0.0, **options).prepared_fields
     reduction, tau = options.get("reduction", "edge"), options.get("low_tau", 1.0)
     blocks = mapped_neighbor_targets(z, disk.csr, reduction, tau, disk.scratch, sources=disk.sources, done=done)
-    for (start, stop), block in zip(islice(disk.csr.blocks(), done, None), blocks):
+    for (start, stop), block in zip(islice(disk.csr.blocks(), done, None), blocks, strict=True):
         yield Structure(logits=z[start:stop], **dict(zip(names, block)))
 
 
