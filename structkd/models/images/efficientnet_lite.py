@@ -48,11 +48,15 @@ class _SameConv(nn.Conv2d):
     """Convolution whose output has ceil(size / stride) cells; an odd cell of padding goes behind."""
 
     def forward(self, x: Tensor) -> Tensor:
-        pads: list[int] = []
-        for size, kernel, stride in zip(x.shape[:1:-1], self.kernel_size[::-1], self.stride[::-1]):
-            total = max((math.ceil(size / stride) - 1) * stride + kernel - size, 0)
-            pads += [total // 2, total - total // 2]
-        return super().forward(F.pad(x, pads))
+        before, behind = zip(*(self._pads(x, axis) for axis in (0, 1)))
+        if before != behind:  # equal ones are the convolution's own business: a copy of the map less
+            x, before = F.pad(x, (before[1], behind[1], before[0], behind[0])), (0, 0)
+        return F.conv2d(x, self.weight, self.bias, self.stride, before, self.dilation, self.groups)
+
+    def _pads(self, x: Tensor, axis: int) -> tuple[int, int]:
+        size, kernel, stride = x.size(2 + axis), self.kernel_size[axis], self.stride[axis]
+        total = max((math.ceil(size / stride) - 1) * stride + kernel - size, 0)
+        return total // 2, total - total // 2
 
 
 def _conv(before: int, after: int, kernel: int, stride: int = 1, groups: int = 1, act: bool = True) -> nn.Sequential:

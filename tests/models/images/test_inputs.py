@@ -15,7 +15,8 @@ def test_undoes_one_normalisation_and_does_the_other():
 
 def test_nothing_to_do():
     x = torch.rand(1, 3, 4, 4)
-    assert ImageInput(None, None, (0.5,) * 3, (0.5,) * 3, size=4)(x) is x
+    out = ImageInput(None, None, (0.5,) * 3, (0.5,) * 3, size=4)(x)
+    assert torch.equal(out, x) and out.is_contiguous(memory_format=torch.channels_last)
     assert not ImageInput(None, None, (0.5,) * 3, (0.5,) * 3).state_dict()
 
 
