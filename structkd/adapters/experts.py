@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from structkd.adapters.layouts import token_grid
+from structkd.adapters.base import batch_only
+from structkd.adapters.layouts import owner, token_grid
 from structkd.adapters.tokens import TokenAdapter
 from structkd.errors import ConfigError, WiringError, nearest
 from structkd.models.modules.records import recorded
@@ -42,7 +43,8 @@ class ExpertAdapter(TokenAdapter):
 
     The Structure also holds `logits` [B, K], `losses` and `y` [B]. The gradient reaches `x`, `gates` and `edge_weight`.
 
-    "experts" describes a whole batch, so it cannot be stored for a teacher.
+    Both describe a batch (edges and experts are no rows of its images): as a teacher's adapter it runs on every batch
+    (`data.store_outputs=False`).
 
     Raises:
         ConfigError: an unknown view. WiringError: a model without a router, or no router at that path.
@@ -99,13 +101,16 @@ class ExpertAdapter(TokenAdapter):
             if path not in routings:
                 raise WiringError(f"The router at '{path}' of {type(model).__name__} did not run.")
             prefix = self.prefix_tokens
-            prefix = int(getattr(model, "num_prefix_tokens", 0) if prefix is None else prefix)
+            prefix = int(owner(model, path, "num_prefix_tokens") or 0) if prefix is None else prefix
             size = (inputs.images.size(-2), inputs.images.size(-1))
             fields = token_fields(routings[path], tokens[path], weights[path], structure.get("n_id"))
             fields["pos"] = _places(routings[path].shape, prefix, self.grid, size).to(fields["x"].device)
         for name, value in fields.items():
             structure[name] = value
         return structure
+
+    def compact(self, structure: Structure) -> Structure:
+        raise batch_only(self)
 
 
 def token_fields(routing: Routing, x: Tensor, weight: Tensor, n_id: Tensor | None = None) -> dict[str, Tensor]:

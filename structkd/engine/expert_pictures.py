@@ -9,7 +9,7 @@ import torch
 from mmengine.config import Config
 from torch import Tensor
 
-from structkd.adapters.layouts import token_grid
+from structkd.adapters.layouts import owner, token_grid
 from structkd.engine.data import ImageTask
 from structkd.engine.experiment import build_data
 from structkd.engine.routing_hook import FILE
@@ -53,7 +53,7 @@ def draw_experts(
     with recorded(model) as records:
         model(shown)
     layers = [
-        route_map(path, routing, (shown.size(2), shown.size(3)), int(getattr(model, "num_prefix_tokens", 0)))
+        route_map(path, routing, (shown.size(2), shown.size(3)), int(owner(model, path, "num_prefix_tokens") or 0))
         for path, routing in records.items()
         if isinstance(routing, Routing)
     ]

@@ -90,16 +90,16 @@ class DistillTask(BaseModel):
 
     def _check_wiring(self) -> None:
         self.adapter.check(self.student)
-        missing = self.objective.reads - self.adapter.provides
+        in_training = self.adapter.provides - self.adapter.evaluation_only
+        always_off = self.objective_weight.start == self.objective_weight.end == 0
+        missing = self.objective.reads - (self.adapter.provides if always_off else in_training)
         if missing:
-            raise WiringError(
-                self._mismatch(type(self.objective).__name__, missing, "student's adapter", self.adapter.provides)
-            )
+            raise WiringError(self._mismatch(type(self.objective).__name__, missing, "student's adapter", in_training))
         for name, c in self._comparisons.items():
             label = f"Distiller '{name}' ({type(c.distiller).__name__})"
-            missing = (c.distiller.reads | c.distiller.reads_student) - self.adapter.provides
+            missing = (c.distiller.reads | c.distiller.reads_student) - in_training
             if missing:
-                raise WiringError(self._mismatch(label, missing, "student's adapter", self.adapter.provides))
+                raise WiringError(self._mismatch(label, missing, "student's adapter", in_training))
             needed = c.distiller.reads | c.distiller.reads_teacher
             if c.teacher is None:
                 if needed:

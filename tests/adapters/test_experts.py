@@ -5,7 +5,7 @@ from structkd.adapters import ExpertAdapter
 from structkd.adapters.experts import expert_fields, token_fields
 from structkd.datasets import Images
 from structkd.errors import ConfigError, WiringError
-from structkd.models import ViT, VMoE
+from structkd.models import Stitched, ViT, VMoE
 from structkd.models.modules.router import Routing
 from structkd.relations import Routing as Routes
 
@@ -48,6 +48,14 @@ def test_tokens_and_their_experts():
     assert torch.equal(structure.logits, network(images.images)) and torch.equal(structure.y, images.y)
     structure.edge_weight.sum().backward()
     assert bool(network.blocks[2].mlp.router.linear.weight.grad.any())
+
+
+def test_a_network_around_the_transformer():
+    """Class tokens are those of the transformer that the router is in."""
+    network, images = model(), batch()
+    wrapped = Stitched(network, ViT(5, "nano", depth=3, image_size=8, patch_size=2), ["blocks.1"], image_size=8)
+    pos = ExpertAdapter()(wrapped, images).pos
+    assert pos[:3].tolist() == [[-1, -1], [0, 0], [0, 1]]
 
 
 def test_the_router_that_is_named():

@@ -1,12 +1,12 @@
 # As vmoe_cifar10_small.py with a teacher of another kind, and a better one: a ResNet-14, whose four modules (stem and
 # first stage, second stage, the two blocks of the third) are maps where the student's are tokens. Stitches turn one
-# into the other. Patches of 4 x 4 pixels, so that the student's 8 x 8 tokens lie on the third stage's cells.
+# into the other: each of the student's 4 x 4 tokens stands for the 8 x 8 cells under it, later for 4 x 4 and 2 x 2.
 _base_ = "vmoe_cifar10_small.py"
 title = "Module by module, small: a convolutional network teaches a mixture of experts, 500 images a class of CIFAR-10"
 
 _splits = ["layer2", "layer3.0", "layer3.1"]  # of the teacher
 _inside = dict(meta_splits=_splits)
-_student = dict(patch_size=4, pool="mean")
+_student = dict(pool="mean")  # a class token would lie on no cell
 stages = dict(
     teacher=dict(
         model=dict(_delete_=True, type="ResNet", depth="14"),

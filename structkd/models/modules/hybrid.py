@@ -57,7 +57,11 @@ class Hybrid(nn.Module):
 
     Raises:
         ConfigError: an index beyond the modules, or different numbers of modules.
-        WiringError: networks that are no chains, boundaries that cannot be stitched, another number of classes.
+        WiringError: networks that are no chains, boundaries that cannot be stitched, another number of classes; a
+            module that is frozen itself.
+
+    The meta model's own parameters are frozen (`requires_grad`), not copies of them: a network that was the meta model
+    of one hybrid gives no module to another before they are set free again.
     """
 
     def __init__(
@@ -88,6 +92,17 @@ class Hybrid(nn.Module):
         self.post = _stitch(inner, outer, index, stitch) if index < last else nn.Identity()
         for part in (self.prefix, self.suffix):
             part.requires_grad_(False).eval()
+        parameters = list(self.module.parameters())
+        if parameters and not any(parameter.requires_grad for parameter in parameters):
+            raise WiringError(
+                f"Module {index} of {type(source).__name__} is frozen, so nothing of it would be trained. A network "
+                "that was the meta model of a hybrid is: give a copy, or call requires_grad_(True)."
+            )
+
+    @property
+    def is_last(self) -> bool:
+        """Whether the module is the last one, which gives logits."""
+        return not self._steps["suffix"]
 
     def train(self, mode: bool = True) -> Hybrid:
         """Training mode of the module and its stitches; the frozen parts stay in eval mode."""
@@ -111,9 +126,8 @@ class Hybrid(nn.Module):
         """The forward pass with what it went through; `suffix=False` leaves out what follows the module."""
         entered = self._entering(images, prefix)
         left = self._left(entered)
-        inside = bool(self._steps["suffix"])
-        logits = run_steps(self.suffix, self._steps["suffix"], left) if suffix or not inside else None
-        return HybridPass(logits, entered if self.index else None, left if inside else None)
+        logits = run_steps(self.suffix, self._steps["suffix"], left) if suffix or self.is_last else None
+        return HybridPass(logits, entered if self.index else None, None if self.is_last else left)
 
     def forward(self, images: Tensor, prefix: Tensor | None = None) -> Tensor:
         return run_steps(self.suffix, self._steps["suffix"], self._left(self._entering(images, prefix)))

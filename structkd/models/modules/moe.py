@@ -30,7 +30,7 @@ class GroupedLinear(nn.Module):
 
     def forward(self, x: Tensor, sizes: Tensor) -> Tensor:
         out = grouped_matmul(x, self.weight, sizes)
-        return out + self.bias.repeat_interleave(sizes, 0, output_size=x.size(0)).to(out.dtype)
+        return out + self.bias.to(out.dtype).repeat_interleave(sizes, 0, output_size=x.size(0))
 
     def of_all(self, x: Tensor) -> Tensor:
         """[N, C] or [E, N, C] through every expert: [E, N, D]."""

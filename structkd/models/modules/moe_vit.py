@@ -41,7 +41,8 @@ class VMoE(ViT):
         experts: E of each block that has some. Published: 8 (released models) to 32.
         k: experts a token is sent to.
         moe_blocks: "odd" (1, 3, ...; published), "all", or the numbers of the blocks; see `moe_places`.
-        router: further arguments of `Router`: order, noise, capacity, eval_capacity, priority, balance, bias.
+        router: further arguments of `Router`: order, noise, capacity, eval_capacity, group_size, priority, balance,
+            bias.
 
     Taps are those of `ViT`, with `blocks.I.mlp.router` for the routing of block I. All tokens are routed, class and
     register tokens too. Balance losses reach the objective through the adapter (`loss/model.importance`, ...).
@@ -50,8 +51,9 @@ class VMoE(ViT):
         ConfigError: as `ViT` and `Router` do; unknown blocks.
 
     Differences: dropless, and without noise and balance losses by default; the published training has
-    `router=dict(noise=1 / 8, capacity=1.05, balance=dict(importance=0.005, load=0.005))`. A balance loss is the mean
-    over the blocks that owe it. Experts start from different weights; published: from the same, which `upcycle_` gives.
+    `router=dict(noise=1 / 8, capacity=1.05, group_size=8, balance=dict(importance=0.005, load=0.005))`. A balance loss
+    is the mean over the blocks that owe it. Experts start from different weights; published: from the same, which
+    `upcycle_` gives.
     """
 
     def __init__(

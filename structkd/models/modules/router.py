@@ -128,15 +128,16 @@ class Router(Recorder):
         channels: C.
         experts: E.
         k: experts a token is sent to.
-        order: "softmax_topk" or "topk_softmax", see `gates`.
+        order: "softmax_topk" or "topk_softmax", see `gates`. With k = 1 the gate of the latter is always 1, and nothing
+            but a balance loss teaches the router.
         noise: standard deviation of the Gaussian noise on the logits in training; V-MoE: 1 / E.
         capacity: `None`, dropless: an expert takes whatever comes; or a factor: in training an expert takes
             round(factor * N k / E) tokens of a group, at least one, and the others lose it.
         eval_capacity: the factor in evaluation; dropless by default.
         group_size: samples (of the tokens' first dimension) of a group with a capacity of its own; the last group may
             be smaller. Default: the batch is one group. V-MoE: 8 images.
-        priority: whether tokens with a large best gate are served first (batch-priority routing); matters with a
-            capacity only.
+        priority: whether tokens whose largest probability among all experts is large are served first (batch-priority
+            routing), in either order; matters with a capacity only.
         balance: weight of each auxiliary loss: `importance`, `load` (needs noise), `z`, `mutual_information`; see
             `structkd.models.modules.router_balance`. V-MoE: 0.005 for the first two. Default: none.
         bias: whether the linear layer has one.
@@ -147,10 +148,10 @@ class Router(Recorder):
     Raises:
         ConfigError: numbers out of range, unknown names, a `load` loss without noise.
 
-    Differences: V-MoE's balance losses are means over its groups; here they are of the batch. V-MoE evaluates with a
-    (larger) capacity too; by default nothing is dropped here, so that the prediction for an
-    image does not depend on the images beside it. m2mKD's "V-MoE" is FastMoE's naive gate: `order="topk_softmax"`,
-    `bias=True`, and all else as by default.
+    Differences: V-MoE's balance losses are means over its groups; here they are of the batch. The capacity is rounded
+    as in the paper; the released code rounds up, to a multiple of four. V-MoE evaluates with a (larger) capacity too;
+    by default nothing is dropped here, so that the prediction for an image does not depend on the images beside it.
+    m2mKD's "V-MoE" is FastMoE's naive gate: `order="topk_softmax"`, `bias=True`, and all else as by default.
     """
 
     def __init__(
@@ -211,11 +212,11 @@ class Router(Recorder):
             probs,
             expert,
             gate,
-            self._kept(gate, expert, x.size(0)),
+            self._kept(noisy, expert, x.size(0)),
             self._losses(logits, noisy, probs),
         )
 
-    def _kept(self, gate: Tensor, expert: Tensor, samples: int) -> Tensor:
+    def _kept(self, noisy: Tensor, expert: Tensor, samples: int) -> Tensor:
         factor = self.capacity if self.training else self.eval_capacity
         if factor is None or not expert.numel():
             return torch.ones_like(expert, dtype=torch.bool)
@@ -226,7 +227,7 @@ class Router(Recorder):
             share = min(size, tokens - start) * self.k / experts
             rooms += [max(1, math.floor(factor * share + 0.5))] * experts
         group = torch.arange(tokens, device=expert.device) // size
-        first = gate.detach()[:, 0] if self.priority else None
+        first = noisy.detach().softmax(1).amax(1) if self.priority else None
         # The experts of a group serve nobody else, as if each group had its own.
         own = expert + experts * group[:, None]
         return within_capacity(own, len(rooms), torch.tensor(rooms, device=expert.device), first)

@@ -52,8 +52,9 @@ def z_loss(logits: Tensor) -> Tensor:
 def mutual_information_loss(probs: Tensor) -> Tensor:
     """log E - I(token; expert), in nats: 0 where each token is sure of its expert and all experts are used equally.
 
-    I = H(mean of the probabilities) - mean of their entropies (Chen et al., "Mod-Squad", CVPR 2023, equation 4, for one
-    task). It balances as `importance_loss` does, and asks for sharp decisions besides.
+    I = H(mean of the probabilities) - mean of their entropies, of tokens and experts as in Shen et al., "ModuleFormer",
+    2023 (arXiv:2306.04640); Chen et al., "Mod-Squad", CVPR 2023, have the same of tasks and experts. It balances as
+    `importance_loss` does, and asks for sharp decisions besides.
 
     Args:
         probs: [N, E] softmax over all experts, without noise.

@@ -41,6 +41,10 @@ class Stitch(nn.Module):
             raise ConfigError(f"stitch='{kind}' is unknown. Available: {', '.join(KINDS)}.")
         if kind == "none" and before.channels != after.channels:
             raise ConfigError(f"stitch='none' joins equal widths, not {before.channels} and {after.channels} channels.")
+        if before.channels_last or after.channels_last:
+            raise WiringError(
+                f"A stitch joins maps (C, h, w), not ones with channels last: {before.shape}, {after.shape}."
+            )
         grids = _grids(before, after)
         self.size = None if grids is None else grids[1]
         self.unflatten = None if grids is None or before.is_map else grids[0]
@@ -94,7 +98,7 @@ def _grid(boundary: Boundary, other: Boundary) -> tuple[int, int] | None:
     """Rows and columns of a map, or of tokens that lie like the cells of the `other`; None where they cannot."""
     if boundary.is_map:
         return boundary.shape[1], boundary.shape[2]
-    height, width = other.shape[1:]
+    height, width = other.shape[1:]  # of a map
     tokens = boundary.shape[0] if len(boundary.shape) == 2 else 0
     rows = math.isqrt(tokens * height // width)
     columns = tokens // rows if rows else 0

@@ -19,9 +19,11 @@ class Boundary(NamedTuple):
 
     Attributes:
         shape: without the batch: (N, C) of tokens, (C, h, w) of a map, (C,) of a vector.
+        channels_last: whether the map is (h, w, C).
     """
 
     shape: tuple[int, ...]
+    channels_last: bool = False
 
     @property
     def is_map(self) -> bool:
@@ -29,15 +31,16 @@ class Boundary(NamedTuple):
 
     @property
     def channels(self) -> int:
-        return self.shape[0] if self.is_map else self.shape[-1]
+        return self.shape[0] if self.is_map and not self.channels_last else self.shape[-1]
 
 
 class ModularView:
     """A classifier as a chain of modules, without a change to it.
 
     The chain is `chain_of(model)`: the steps that the model itself names, those of timm's vision transformers, or the
-    children in their order. Building the view runs the model and the composed steps on one image each and compares the
-    logits bit for bit, so a network that is no chain (or does something between its children) is an error at once.
+    children in their order. Building the view runs the model and the composed steps on a few numbers and compares the
+    logits bit for bit, in eval mode and (copies of it, from one seed) in training mode, so a network that is no chain,
+    or does something between its children, is an error at once.
 
     Args:
         model: any classifier of images; it stays as it is.
@@ -54,7 +57,7 @@ class ModularView:
 
     Raises:
         ConfigError: a split that names no step, or splits out of order.
-        WiringError: the composed steps do not give the model's logits; weights that no step owns.
+        WiringError: the composed steps do not give the model's logits; weights that no step owns, or several modules.
     """
 
     def __init__(
@@ -74,6 +77,7 @@ class ModularView:
         *self.boundaries, outputs = self._tried(images)
         self.classes = outputs.channels
         self._check_owners()
+        self._check_training(images)
 
     def __len__(self) -> int:
         return len(self._starts) - 1
@@ -108,16 +112,29 @@ class ModularView:
                     raise WiringError(
                         f"{self._label} is no chain of its steps, module {i} fails: {reason(error)}"
                     ) from error
-                found.append(Boundary(tuple(x.shape[1:])))
+                found.append(Boundary(tuple(x.shape[1:]), x.dim() == 4 and _channels_last(self.model)))
         finally:
             for module, mode in training.items():
                 module.training = mode
-        if x.shape != expected.shape or not torch.equal(x, expected):
+        self._compare(x, expected, "")
+        return found
+
+    @torch.no_grad()
+    def _check_training(self, images: Tensor) -> None:
+        """Dropout, and whatever else a model does in training only, must be in the steps too."""
+        pair, drawn = images.expand(2, -1, -1, -1), []  # batch norm needs more than one number a channel
+        with torch.random.fork_rng(devices=[]):
+            for run in (lambda model: logits_of(model(pair)), lambda model: run_steps(model, self.steps, pair)):
+                torch.manual_seed(0)
+                drawn.append(run(copy.deepcopy(self.model).train()))
+        self._compare(*reversed(drawn), " in training mode")
+
+    def _compare(self, found: Tensor, expected: Tensor, when: str) -> None:
+        if found.shape != expected.shape or not torch.equal(found, expected):
             raise WiringError(
                 f"{self._label}: the steps {', '.join(step.name for step in self.steps)} one after another do not give "
-                "the model's logits. Give the model a method chain() that names what its forward pass does."
+                f"the model's logits{when}. Give the model a method chain() that names what its forward pass does."
             )
-        return found
 
     def _check_owners(self) -> None:
         owners = [name for step in self.steps for name in step.owns]
@@ -125,10 +142,17 @@ class ModularView:
         for name in tensors:
             if not any(_covers(owner, name) for owner in owners):
                 raise WiringError(f"{self._label}: no step owns '{name}', so no module would hold it.")
-        for name in self.model.state_dict():
-            holders = {i for i in range(len(self)) if self._holds(i, name)}
+        names: dict[int, list[str]] = {}  # a weight may stand at several places
+        kept = self.model.state_dict(keep_vars=True)
+        for name, tensor in kept.items():
+            names.setdefault(id(tensor), []).append(name)
+        for same in names.values():
+            holders = {i for i in range(len(self)) for name in same if self._holds(i, name)}
             if len(holders) > 1:
-                raise WiringError(f"{self._label}: '{name}' belongs to the modules {sorted(holders)}; expected one.")
+                raise WiringError(
+                    f"{self._label}: '{same[0]}' belongs to the modules {sorted(holders)}; expected one, so that each "
+                    "can be trained by itself."
+                )
 
     def _holds(self, module: int, name: str) -> bool:
         return any(_covers(owner, name) for step in self.stage_steps(module, module + 1) for owner in step.owns)
@@ -167,6 +191,11 @@ def pruned(model: nn.Module, keep: Collection[str]) -> nn.Module:
                 kept[name] = pruned(value, inner)
         shell.__dict__[kind] = kept
     return shell
+
+
+def _channels_last(model: nn.Module) -> bool:
+    """Whether the maps of a timm model (or of one that wraps it) are [B, h, w, C]: the Swin family's are."""
+    return any(getattr(part, "output_fmt", None) == "NHWC" for part in (model, *model.children()))
 
 
 def _place(split: str, names: Sequence[str], model: str) -> int:

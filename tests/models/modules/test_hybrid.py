@@ -95,6 +95,13 @@ def test_a_module_without_a_frozen_weight_in_it():
     assert "suffix.head.weight" in keys and not any("blocks.1." in key for key in keys if not key.startswith("module."))
 
 
+def test_a_module_that_is_frozen_itself():
+    meta, source, _ = vit_pair(1)
+    assert not meta.blocks[0].norm1.weight.requires_grad and meta.blocks[1].norm1.weight.requires_grad
+    with pytest.raises(WiringError, match="Module 0 of ViT is frozen"):
+        Hybrid(source, meta, 0, META_SPLITS, SPLITS, image_size=8)
+
+
 def test_stitched_is_the_modules_and_their_stitches():
     torch.manual_seed(0)
     meta = ViT(5, **META)

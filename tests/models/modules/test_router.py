@@ -3,6 +3,7 @@ import torch
 
 from structkd.errors import ConfigError
 from structkd.models.modules.router import Router, gates, within_capacity
+from structkd.models.modules.router_balance import importance_loss, load_loss, mutual_information_loss, z_loss
 
 LOG = torch.tensor([[0.6, 0.3, 0.1], [0.2, 0.3, 0.5]]).log()
 
@@ -103,6 +104,43 @@ def test_noise_in_training_only_and_from_the_seed():
     assert torch.equal(seen[2].expert, seen[3].expert)
     router.eval()
     assert torch.equal(router(x).expert, router(x).logits.argmax(1, keepdim=True))
+
+
+@pytest.mark.parametrize("order", ["softmax_topk", "topk_softmax"])
+def test_which_logits_have_the_noise(order):
+    """The choice, its gates and who is served first are of noisy logits; `probs` and all losses but `load` are not."""
+    weights = dict(importance=1.0, load=1.0, z=1.0, mutual_information=1.0)
+    router = Router(4, 4, order=order, noise=0.7, capacity=0.5, priority=True, balance=weights)
+    x = torch.randn(1, 40, 4)
+    torch.manual_seed(3)
+    routing = router(x)
+    logits = x[0] @ router.linear.weight.t()
+    torch.manual_seed(3)
+    noisy = logits + 0.7 * torch.randn_like(logits)
+    torch.testing.assert_close(routing.logits, logits)
+    torch.testing.assert_close(routing.probs, logits.softmax(1))
+    weight, expert = gates(noisy, 2, order)
+    assert torch.equal(routing.expert, expert) and not torch.equal(expert, logits.topk(2, 1).indices)
+    torch.testing.assert_close(routing.gate, weight)
+    # 40 tokens, 4 experts, 2 choices: room for 10 each. Served by the largest probability among all experts.
+    served = within_capacity(expert, 4, 10, noisy.softmax(1).amax(1))
+    assert torch.equal(routing.kept, served) and not torch.equal(served, within_capacity(expert, 4, 10))
+    assert not torch.equal(served, within_capacity(expert, 4, 10, weight[:, -1]))
+    expected = dict(
+        importance=importance_loss(logits.softmax(1)),
+        load=load_loss(logits, noisy, 2, 0.7),
+        z=z_loss(logits),
+        mutual_information=mutual_information_loss(logits.softmax(1)),
+    )
+    for name, value in expected.items():
+        torch.testing.assert_close(routing.losses[name], value, msg=name)
+    assert float(expected["load"]) != float(load_loss(logits, noisy, 1, 0.7))
+
+
+def test_one_expert_of_the_chosen_ones_has_priority_by_its_probability_among_all():
+    router = Router(2, 2, k=1, order="topk_softmax", capacity=1.0, priority=True)
+    kept = router(sure(router, [1.0, 0], [3, 0], [2, 0], [0, 1])[None]).kept.flatten()
+    assert kept.tolist() == [False, True, True, True]  # all gates are 1
 
 
 def test_losses_are_weighted_and_reach_the_router_only_when_asked_for():

@@ -7,6 +7,7 @@ from torch import nn
 from structkd.backends import import_timm
 from structkd.errors import ConfigError, WiringError
 from structkd.models import (
+    NAC,
     VGG,
     ConvNet,
     EfficientNetLite,
@@ -15,11 +16,13 @@ from structkd.models import (
     ResNet,
     ShuffleNetV1,
     ShuffleNetV2,
+    Stitch,
     TimmModel,
     ViT,
     VMoE,
     WideResNet,
 )
+from structkd.models.chain import Step
 from structkd.models.modules.view import run_steps
 
 TINY = dict(width=16, depth=3, heads=2, image_size=8, patch_size=2)
@@ -118,6 +121,63 @@ def test_a_weight_in_two_modules():
     # Sequential keeps one name for it; the chain then lacks the second call.
     with pytest.raises(WiringError):
         ModularView(model, ["2"], image_size=8)
+
+
+class _InTraining(nn.Module):
+    """Drops numbers between its children, in training only."""
+
+    def __init__(self):
+        super().__init__()
+        self.flat, self.first, self.second = nn.Flatten(), nn.Linear(192, 7), nn.Linear(7, 5)
+
+    def forward(self, images):
+        return self.second(nn.functional.dropout(self.first(self.flat(images)), training=self.training))
+
+
+def test_what_is_a_chain_in_evaluation_only_is_refused():
+    with pytest.raises(WiringError, match="do not give the model's logits in training mode"):
+        ModularView(_InTraining(), ["second"], image_size=8)
+    ModularView(nn.Sequential(nn.Flatten(), nn.Dropout(0.5), nn.Linear(192, 5)), ["2"], image_size=8)
+    ModularView(ViT(5, drop_path=0.5, **TINY), ["blocks.1"], image_size=8)
+
+
+def test_a_weight_under_two_names_is_one_weight():
+    model = nn.Sequential(nn.Flatten(), nn.Linear(192, 192), nn.ReLU(), nn.Linear(192, 192))
+    ModularView(model, ["3"], image_size=8)
+    model[3].weight = model[1].weight
+    with pytest.raises(WiringError, match=r"'1.weight' belongs to the modules \[0, 1\]; expected one"):
+        ModularView(model, ["3"], image_size=8)
+    ModularView(model, [], image_size=8)  # of one module it may be
+
+
+def test_a_weight_that_two_steps_own_is_refused():
+    circuit = NAC(5, width=16, depth=2, heads=2, inputs=4, mediators=8, outputs=3, image_size=8, shared_design=True)
+    with pytest.raises(WiringError, match="belongs to the modules"):
+        ModularView(circuit, [circuit.chain()[2].name], image_size=8)
+
+
+class _ChannelsLast(nn.Module):
+    output_fmt = "NHWC"
+
+    def __init__(self):
+        super().__init__()
+        self.embed, self.head = nn.Linear(3, 6), nn.Linear(6, 5)
+
+    def forward(self, images):
+        return self.head(self.embed(images.permute(0, 2, 3, 1)).mean((1, 2)))
+
+    def chain(self):
+        return [
+            Step("embed", lambda net, x: net.embed(x.permute(0, 2, 3, 1)), ("embed",)),
+            Step("head", lambda net, x: net.head(x.mean((1, 2))), ("head",)),
+        ]
+
+
+def test_maps_with_channels_last():
+    (boundary,) = ModularView(_ChannelsLast(), ["head"], image_size=8).boundaries
+    assert (boundary.shape, boundary.channels) == ((8, 8, 6), 6)
+    with pytest.raises(WiringError, match="channels last"):
+        Stitch(boundary, boundary)
 
 
 @pytest.mark.parametrize(
