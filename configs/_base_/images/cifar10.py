@@ -47,6 +47,8 @@ stages = dict(
     ),
     trg=dict(distillers=dict(trg=_embedding)),
     cnn_trg=dict(distillers=dict(trg=_embedding)),
+    rkd=dict(distillers=dict(rkd=dict(elements=128))),  # the whole batch, as published
+    cnn_rkd=dict(distillers=dict(rkd=dict(elements=128))),
     fitnet=dict(distillers=dict(hint=_embedding)),
     vid=dict(distillers=dict(vid=_embedding)),
     attention_transfer=dict(distillers=dict(at=dict(weight=1000 / 64))),

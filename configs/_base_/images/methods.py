@@ -4,7 +4,8 @@
 #
 # Weights are the published ones where there are any: RKD 25 and 50, SP 3000, PKT 30000, CRD .8, HKD 3, VID, SRRL and
 # ReviewKD 1, AT 1000 in the units of its authors' code, which a recipe divides by the cells of its map. TRG's are its
-# defaults. FitNet, CC and LSP have 1, which nobody has tuned.
+# defaults. FitNet, CC and LSP have 1, which nobody has tuned. KD is .9 of the soft labels beside all of the labels'
+# loss (published beside a tenth of it): what is added to KD is added to labels too.
 _taught = dict(teacher=dict(stage="teacher"))
 
 stages = dict(
@@ -121,14 +122,15 @@ stages = dict(
         title="ViT, KD + IRG",
         method="IRG",
         role="distilled",
-        distillers=dict(irg=dict(type="IRG")),
+        distillers=dict(irg=dict(type="IRG", fields=["tokens", "embedding"], transforms=[["tokens", "embedding"]])),
     ),
     lsp=dict(
         like="kd",
         title="ViT, KD + LSP",
         method="LSP",
         role="distilled",
-        distillers=dict(lsp=dict(type="LSP", field="embedding", k=8, kernel="gaussian")),
+        # The published width of 100 is for long features: on these all weights would be equal.
+        distillers=dict(lsp=dict(type="LSP", field="embedding", k=8, kernel="gaussian", sigma=1.0)),
     ),
     crd=dict(
         like="kd",

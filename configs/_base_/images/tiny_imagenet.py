@@ -59,6 +59,8 @@ stages = dict(
     ),
     trg=dict(distillers=dict(trg=_tokens)),
     cnn_trg=dict(distillers=dict(trg=_tokens)),
+    rkd=dict(distillers=dict(rkd=dict(elements=128))),  # the whole batch, as published
+    cnn_rkd=dict(distillers=dict(rkd=dict(elements=128))),
     fitnet=dict(distillers=dict(hint=_tokens)),
     vid=dict(distillers=dict(vid=_tokens)),
     attention_transfer=dict(distillers=dict(at=dict(weight=1000 / 64))),

@@ -29,6 +29,7 @@ stages = dict(
         param_scheduler=dict(T_max=30),
         train_cfg=dict(max_epochs=30),
     ),
+    attention_transfer=dict(distillers=dict(at=dict(weight=1000 / 16))),
     plain=dict(
         model=dict(depth=4, patch_size=8),
         train_dataloader=_loader,

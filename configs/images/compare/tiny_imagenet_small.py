@@ -21,6 +21,7 @@ run = [
 data = dict(protocol=dict(name="holdout", per_class=25), views=2)
 _loader = dict(batch_size=64)
 stages = dict(
+    attention_transfer=dict(distillers=dict(at=dict(weight=1000 / 16))),
     plain=dict(
         model=dict(depth=4, patch_size=16),
         train_dataloader=_loader,
