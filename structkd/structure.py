@@ -21,6 +21,7 @@ FIELDS: dict[str, str] = {
     "edge_weight": "[E] weight of each relation",
     "batch": "[N] sample an element belongs to",
     "n_id": "[N] global element id",
+    "image_id": "[B] global ids of the samples, where n_id are those of their elements",
     "importance": "[N] reliability, load or count",
     "mask": "[N] bool, elements that may be distilled",
     "x_dst": "[M, C] second set of a bipartite relation",

@@ -19,7 +19,7 @@ from structkd.structure import Structure
 
 #: What each reading fills beside logits, losses and labels.
 VIEWS = {
-    "tokens": ("x", "x_dst", "edge_index", "edge_weight", "gates", "pos", "batch", "mask"),
+    "tokens": ("x", "x_dst", "edge_index", "edge_weight", "gates", "pos", "batch", "image_id", "mask"),
     "experts": ("x", "edge_index", "edge_weight", "importance", "mask", "pos"),
 }
 
@@ -31,8 +31,8 @@ class ExpertAdapter(TokenAdapter):
         view: what the elements are.
             "tokens": the N tokens of one router. `x` [N, C] the tokens as the router got them, `x_dst` [E, C] the
             experts, by the router's weights; edges token -> expert with `edge_weight` the gate; `gates` [N, E] the same
-            as a matrix; `batch` [N] and `n_id` [N] (the image's id times T plus the token's number); `pos` [N, 2] row
-            and column in cells, -1 for class and register tokens; `mask` [N], whether an expert had room for the token.
+            as a matrix; `batch` [N], `n_id` [N] (the image's id times T plus the token's number) and `image_id` [B] (of
+            the images); `pos` [N, 2] row and column in cells, -1 for class and register tokens; `mask` [N], whether an expert had room for the token.
             "experts": the experts of all routers, in the order they ran. `x` [M, C] the router's weights; `importance`
             [M] the load, as a share of what its router's experts took; `mask` [M] whether it took anything; `pos` [M,
             2] number of its router and its own; `n_id` [M]. Edges go from each expert to those of the next router, as
@@ -134,6 +134,7 @@ def token_fields(routing: Routing, x: Tensor, weight: Tensor, n_id: Tensor | Non
         "gates": _gates(routing),
         "batch": place.repeat_interleave(count),
         "n_id": (ids[:, None] * count + torch.arange(count, device=x.device)).flatten(),
+        "image_id": ids,
         "mask": routing.kept.any(1),
     }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -14,12 +15,20 @@ from structkd.errors import WiringError
 
 def owner(model: nn.Module, path: str, attribute: str) -> Any:
     """`attribute` of the innermost module around `path` that has it (not None); None where no module has."""
-    parts = path.split(".")
-    for length in range(len(parts), -1, -1):
-        value = getattr(model.get_submodule(".".join(parts[:length])), attribute, None)
-        if value is not None:
-            return value
-    return None
+    values = (getattr(module, attribute, None) for module in _around(model, path))
+    return next((value for value in values if value is not None), None)
+
+
+def has_class_token(model: nn.Module, path: str) -> bool | None:
+    """Whether the first of the tokens at `path` is a class token; None where no module around it says.
+
+    timm's ViTs and ours say it by `has_class_token`, timm's Eva family only by a `cls_token` that is None.
+    """
+    told = owner(model, path, "has_class_token")
+    if told is None:
+        tokens = [module.cls_token for module in _around(model, path) if hasattr(module, "cls_token")]
+        return False if tokens and tokens[0] is None else None
+    return bool(told)
 
 
 def as_map(
@@ -65,12 +74,21 @@ def as_map(
     return x[:, prefix:].transpose(1, 2).unflatten(2, cells)
 
 
-def as_vector(x: Tensor, prefix: int = 0) -> Tensor:
-    """[B, C]: as it is, of a map of one cell, or of tokens with P > 0 the first (class) one; else a `WiringError`."""
+def as_vector(x: Tensor, prefix: int = 0, class_token: bool | None = None) -> Tensor:
+    """[B, C]: as it is, of a map of one cell, or of tokens with P > 0 the first (class) one; else a `WiringError`.
+
+    Args:
+        class_token: False: the model has none, and its prefix tokens are registers, which are nobody's vector. None:
+            unknown; prefix tokens are taken to begin with one.
+    """
     if x.dim() == 2:
         return x
     if x.dim() == 4 and x.size(2) == x.size(3) == 1:
         return x.flatten(1)
+    if x.dim() == 3 and class_token is False:
+        raise WiringError(
+            f"the output has shape {tuple(x.shape)}, and the model has no class token; tap the pooling instead."
+        )
     if x.dim() == 3 and prefix > 0:
         return x[:, 0]
     raise WiringError(
@@ -99,7 +117,7 @@ def as_rows(grid: Tensor, n_id: Tensor | None = None, mask: Tensor | None = None
 
     Returns:
         `x` [B h w, C], `pos` [B h w, 2] (row and column in cells, from 0), `batch` [B h w], `n_id` [B h w] (the image's
-        id times h w, plus the cell's number) and, with a mask, `mask` [B h w].
+        id times h w, plus the cell's number), `image_id` [B] (the images' ids) and, with a mask, `mask` [B h w].
     """
     samples, _, height, width = grid.shape
     count, device = height * width, grid.device
@@ -110,6 +128,7 @@ def as_rows(grid: Tensor, n_id: Tensor | None = None, mask: Tensor | None = None
         "pos": places.to(torch.get_default_dtype()).repeat(samples, 1),
         "batch": torch.arange(samples, device=device).repeat_interleave(count),
         "n_id": (ids[:, None] * count + torch.arange(count, device=device)).flatten(),
+        "image_id": ids,
     }
     if mask is not None:
         rows["mask"] = F.interpolate(mask[:, None].float(), (height, width), mode="nearest").bool().flatten()
@@ -126,6 +145,13 @@ def token_grid(tokens: int, image_size: tuple[int, int]) -> tuple[int, int] | No
         if h > 0 and tokens % h == 0 and _fits((h, tokens // h), image_size):
             return h, tokens // h
     return None
+
+
+def _around(model: nn.Module, path: str) -> Iterator[nn.Module]:
+    """The module at `path` and those around it, innermost first."""
+    parts = path.split(".")
+    for length in range(len(parts), -1, -1):
+        yield model.get_submodule(".".join(parts[:length]))
 
 
 def _fits(cells: tuple[int, int], image_size: tuple[int, int]) -> bool:

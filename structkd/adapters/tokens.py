@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from structkd.adapters.base import Adapter
-from structkd.adapters.layouts import as_map, as_prefix, as_rows, as_vector, owner
+from structkd.adapters.layouts import as_map, as_prefix, as_rows, as_vector, has_class_token, owner
 from structkd.adapters.taps import check_taps, tapped
 from structkd.errors import ConfigError, DataError, WiringError, located
 from structkd.models.modules.records import owed_losses, recorded
@@ -19,7 +19,7 @@ IMAGE_FIELDS = ("y", "n_id")
 #: What `classifier` fills.
 CLASSIFIER_FIELDS = ("classifier_weight", "classifier_bias")
 #: What `tokens` fills.
-ROW_FIELDS = ("x", "pos", "batch", "n_id", "mask")
+ROW_FIELDS = ("x", "pos", "batch", "n_id", "image_id", "mask")
 
 
 class TokenAdapter(Adapter):
@@ -30,14 +30,16 @@ class TokenAdapter(Adapter):
             channels last turned round, tokens [B, P + T, C] of a transformer without their first P (class,
             distillation, register) tokens, laid out row by row on their grid.
         vectors: field -> module path, for [B, C]: vectors as they are, maps of one cell flattened, of tokens the class
-            token (the first; the model must have prefix tokens).
+            token (the first; the model must have prefix tokens, not registers alone).
         prefix: field -> module path of a transformer, for its prefix tokens [B, P, C].
         tokens: name of one of the maps, which is then also given as rows: `x` [B T, C], `pos` [B T, 2] (row and column
             in cells, from 0), `batch` [B T], `n_id` [B T] (the image's id times T plus the token's number, in place of
-            the images' ids) and, with a token mask, `mask` [B T].
+            the images' ids), `image_id` [B] (the images' ids, for what compares images beside the rows; their places
+            in the batch where it has no `n_id`) and, with a token mask, `mask` [B T].
         classifier: module path of the linear layer that gives the logits, whose parameters become `classifier_weight`
             [K, C] and, where it has one, `classifier_bias` [K] (SRRL of a teacher reads them).
-        prefix_tokens: P. Default: what the model says (`num_prefix_tokens`, as timm's and ours have it), else 0.
+        prefix_tokens: P. Default: what the model says (`num_prefix_tokens`, as timm's and ours have it), else 0. Give
+            0 for the `blocks` of timm's CaiT and XCiT: they hold no class token yet, although the model says 1.
         grid: (h, w) of a transformer's tokens. Default: the one of the image's proportions.
         channels_last: names of the maps whose channels are last. Default: what the image's proportions tell, and where
             both readings have them (as many channels as cells each way) the model's `output_fmt` (timm), else first.
@@ -121,8 +123,7 @@ class TokenAdapter(Adapter):
         if self.tokens is None:
             return structure
         fields = {name: value for name, value in structure.to_dict().items() if name not in ROW_FIELDS}
-        height, width = fields[self.tokens].shape[-2:]
-        return Structure(**fields, n_id=structure.n_id[:: height * width] // (height * width))
+        return Structure(**fields, n_id=structure.image_id)
 
     def expand(self, structure: Structure) -> Structure:
         if self.tokens is None:
@@ -135,7 +136,7 @@ class TokenAdapter(Adapter):
         if prefix is None:
             prefix = int(owner(model, path, "num_prefix_tokens") or 0)
         if field in self.vectors:
-            return as_vector(x, prefix)
+            return as_vector(x, prefix, has_class_token(model, path))
         if field in self.prefix:
             return as_prefix(x, prefix)
         last = None if self.channels_last is None else field in self.channels_last

@@ -43,6 +43,7 @@ def test_tokens_and_their_experts():
     routes = Routes(2)(structure)
     assert torch.equal(routes.edge_index, structure.edge_index)
     assert torch.equal(structure.batch, torch.arange(3).repeat_interleave(17))
+    assert torch.equal(structure.image_id, images.n_id)
     assert structure.n_id[:18].tolist() == [*range(7 * 17, 8 * 17), 4 * 17]
     assert structure.pos[:3].tolist() == [[-1, -1], [0, 0], [0, 1]] and structure.pos[16].tolist() == [3, 3]
     assert torch.equal(structure.logits, network(images.images)) and torch.equal(structure.y, images.y)

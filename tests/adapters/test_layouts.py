@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from structkd.adapters.layouts import as_map, as_prefix, as_rows, as_vector, owner, token_grid
+from structkd.adapters.layouts import as_map, as_prefix, as_rows, as_vector, has_class_token, owner, token_grid
 from structkd.errors import WiringError
 
 
@@ -15,6 +15,19 @@ def test_owner_is_the_innermost_that_says():
     assert owner(model, "0.0", "tokens") == 2 and owner(model, "1", "tokens") == 1
     model[0][0].tokens = None
     assert owner(model, "0.0", "tokens") == 2
+
+
+def test_who_has_a_class_token():
+    model = nn.Sequential(nn.Sequential(nn.Linear(1, 1)))
+    assert has_class_token(model, "0.0") is None
+    model[0].cls_token = nn.Parameter(torch.zeros(1))
+    assert has_class_token(model, "0.0") is None  # timm's CaiT: some layers know it, others do not
+    model[0].cls_token = None
+    model.cls_token = nn.Parameter(torch.zeros(1))
+    assert has_class_token(model, "0.0") is False and has_class_token(model, "") is None
+    for told in (True, False):
+        model.has_class_token = told
+        assert has_class_token(model, "0.0") is has_class_token(model, "") is told
 
 
 @pytest.mark.parametrize(
@@ -93,6 +106,10 @@ def test_vectors():
     for shape in ((2, 5, 3), (2, 3, 2, 2), (2,)):
         with pytest.raises(WiringError, match="Tap the pooling"):
             as_vector(torch.zeros(shape))
+    assert torch.equal(as_vector(tokens, 1, class_token=True), tokens[:, 0]) and as_vector(x, 0, False) is x
+    for prefix in (0, 2):
+        with pytest.raises(WiringError, match=r"\(2, 5, 3\).* no class token; tap the pooling instead"):
+            as_vector(tokens, prefix, class_token=False)
 
 
 def test_prefix():
@@ -110,12 +127,14 @@ def test_rows_by_hand():
     assert rows["x"].flatten().tolist() == list(range(12))
     assert rows["pos"][:6].tolist() == [[0, 0], [0, 1], [0, 2], [1, 0], [1, 1], [1, 2]]
     assert rows["batch"].tolist() == [0] * 6 + [1] * 6
-    assert rows["n_id"].tolist() == [*range(42, 48), *range(18, 24)]
+    assert rows["n_id"].tolist() == [*range(42, 48), *range(18, 24)] and rows["image_id"].tolist() == [7, 3]
     assert rows["mask"].tolist() == [True, False, True] * 2 + [False, False, True] * 2
     assert as_rows(grid)["n_id"].tolist() == list(range(12)) and "mask" not in as_rows(grid)
+    assert as_rows(grid)["image_id"].tolist() == [0, 1]
 
 
 def test_no_images():
     rows = as_rows(torch.zeros(0, 3, 2, 2), torch.zeros(0, dtype=torch.int64), torch.zeros(0, 2, 2, dtype=torch.bool))
-    assert {name: len(value) for name, value in rows.items()} == dict.fromkeys(("x", "pos", "batch", "n_id", "mask"), 0)
+    names = ("x", "pos", "batch", "n_id", "image_id", "mask")
+    assert {name: len(value) for name, value in rows.items()} == dict.fromkeys(names, 0)
     assert rows["x"].shape == (0, 3)

@@ -4,6 +4,7 @@ import weakref
 import pytest
 import torch
 from torch import nn
+from torch_geometric.data import Batch
 
 from structkd.adapters import TokenAdapter
 from structkd.datasets import Images
@@ -61,11 +62,12 @@ def test_reads_a_cnn():
     assert s.classifier_weight is model.fc.weight and s.classifier_bias is model.fc.bias
 
 
-@pytest.mark.parametrize("pool, registers", [("class", 0), ("class", 3), ("mean", 0)])
+@pytest.mark.parametrize("pool, registers", [("class", 0), ("class", 3), ("mean", 0), ("mean", 2)])
 def test_reads_a_transformer(pool, registers):
     model, data = vit(pool=pool, registers=registers, image_size=(16, 32)).eval(), batch(16, 32)
     prefix = model.num_prefix_tokens
-    extra = {"vectors": {"token": "norm"}, "prefix": {"others": "blocks.0"}} if prefix else {}
+    extra = {"prefix": {"others": "blocks.0"}} if prefix else {}
+    extra |= {"vectors": {"token": "norm"}} if pool == "class" else {}
     adapter, seen = TokenAdapter({"neck": "blocks.0", "last": "norm"}, **extra), []
     model.blocks[0].register_forward_hook(lambda _m, _a, out: seen.append(out))
     s = adapter(model, data)
@@ -74,7 +76,11 @@ def test_reads_a_transformer(pool, registers):
     assert torch.equal(s.neck[1, :, 2, 5], seen[0][1, prefix + 2 * 8 + 5])
     if prefix:
         assert torch.equal(s.others, seen[0][:, :prefix])
+    if pool == "class":
         assert torch.equal(model.head(s.token), s.logits)
+    else:
+        with pytest.raises(WiringError, match=r"'token' at 'norm' of ViT.*no class token; tap the pooling instead"):
+            TokenAdapter(vectors={"token": "norm"})(model, data)
 
 
 def test_a_person_knows_better_than_the_model():
@@ -109,6 +115,7 @@ def test_tokens_as_rows(model, path, shape):
     assert s.provides == adapter.provides and s.neck.shape == (2, *shape)
     count = shape[1] * shape[2]
     assert s.x.shape == (2 * count, shape[0]) and s.batch.bincount().tolist() == [count, count]
+    assert torch.equal(s.image_id, data.n_id)
     for i in (0, 3, count, 2 * count - 1):
         row, column = s.pos[i].long().tolist()
         assert torch.equal(s.x[i], s.neck[s.batch[i], :, row, column])
@@ -117,6 +124,20 @@ def test_tokens_as_rows(model, path, shape):
         assert bool(s.mask[i]) == bool(expected)
     assert s.mask_map.dtype == torch.bool and torch.equal(s.mask_map, data.token_mask.bool())
     s.check()
+
+
+def test_rows_keep_the_ids_of_their_images():
+    """Beside the rows, samples are known by `image_id`; batching and a batch without ids do no harm."""
+    adapter, model = TokenAdapter({"neck": "norm"}, {"embedding": "pool"}, tokens="neck"), vit().eval()
+    s = adapter(model, batch())
+    assert s.image_id.tolist() == [5, 6] and len(s.embedding) == len(s.y) == 2 and len(s.n_id) == 32
+    assert torch.equal(s.n_id.div(16, rounding_mode="floor"), s.image_id[s.batch])
+    assert Batch.from_data_list([s, s]).image_id.tolist() == [5, 6, 5, 6]
+    unknown = adapter(model, Images(images=torch.rand(2, 3, 16, 16)))
+    assert unknown.image_id.tolist() == [0, 1] and adapter.compact(unknown).n_id.tolist() == [0, 1]
+    assert "image_id" not in TokenAdapter({"neck": "norm"}).provides
+    with pytest.raises(ConfigError, match="fills the field image_id twice"):
+        TokenAdapter({"neck": "norm", "image_id": "norm"}, tokens="neck")
 
 
 def test_what_is_stored_has_a_row_an_image():
@@ -129,6 +150,7 @@ def test_what_is_stored_has_a_row_an_image():
     assert again.provides == s.provides and all(torch.equal(again[name], s[name]) for name in s.provides)
     second = adapter.expand(kept.select(torch.tensor([1])))
     assert torch.equal(second.x, s.x[s.batch == 1]) and torch.equal(second.n_id, s.n_id[s.batch == 1])
+    assert second.image_id.tolist() == [6]
     plain = TokenAdapter({"neck": "norm"})(vit().eval(), data)
     assert TokenAdapter().compact(plain) is plain and TokenAdapter().expand(plain) is plain
 
@@ -237,6 +259,13 @@ def test_distillers_read_it():
     assert all(bool(loss.isfinite()) and float(loss.detach()) > 0 for loss in losses.values())
 
 
+def timm_model(name, **options):
+    try:
+        return TimmModel(name, 4, options=options).eval()
+    except ConfigError as error:
+        pytest.skip(str(error))
+
+
 @pytest.mark.parametrize(
     "name, options, path, shape",
     [
@@ -248,12 +277,23 @@ def test_distillers_read_it():
     ],
 )
 def test_models_of_timm(name, options, path, shape):
-    try:
-        model = TimmModel(name, 4, options=options).eval()
-    except ConfigError as error:
-        pytest.skip(str(error))
+    model = timm_model(name, **options)
     size = options.get("img_size", 64)
     height, width = size if isinstance(size, tuple) else (size, size)
     with torch.no_grad():
         s = TokenAdapter({"neck": f"model.{path}"})(model, batch(height, width, 1))
     assert s.neck.shape == (1, *shape)
+
+
+@pytest.mark.parametrize("name", ["vit_medium_patch16_reg4_gap_256", "vit_medium_patch16_rope_reg1_gap_256"])
+def test_registers_of_timm_are_no_class_token(name):
+    with pytest.raises(WiringError, match="no class token"), torch.no_grad():
+        TokenAdapter(vectors={"v": "model.blocks.0"})(timm_model(name, img_size=64), batch(64, 64, 1))
+
+
+@pytest.mark.parametrize("name, channels", [("cait_xxs24_224", 192), ("xcit_nano_12_p16_224", 128)])
+def test_blocks_of_timm_that_hold_no_class_token_yet(name, channels):
+    model, size = timm_model(name, **({"img_size": 64} if "cait" in name else {})), 64
+    with torch.no_grad():
+        s = TokenAdapter({"neck": "model.blocks.0"}, prefix_tokens=0)(model, batch(size, size, 1))
+    assert s.neck.shape == (1, channels, 4, 4)

@@ -17,6 +17,8 @@ from structkd.errors import ConfigError, DataError
 
 #: Red, green, blue, each 32 rows of 32 pixels.
 PIXELS = 3 * 32 * 32
+#: Images of each split, the same number in each of its files.
+SIZES = {"train": 50_000, "test": 10_000}
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,8 @@ def cifar_images(root: str | Path, split: str = "train", num_classes: int = 10) 
         num_classes: 10 or 100.
 
     Raises:
-        DataError: missing files, a file of a wrong length or content. ConfigError: no such split or version.
+        DataError: missing files, a file of a wrong length (another number of images than published) or content.
+        ConfigError: no such split or version.
 
     Source: Krizhevsky, "Learning Multiple Layers of Features from Tiny Images", 2009.
     """
@@ -86,10 +89,9 @@ def _last_part_in(wanted: set[str]) -> Callable[[str], bool]:
 
 def _read(tree: Tree, layout: _Layout, split: str, found: dict[str, str], num_classes: int) -> ImageSet:
     pickled = isinstance(layout.label, str)
-    parts = []
-    for file in layout.files(split):
-        content, where = _content(tree, found, file)
-        parts.append(_pickled(content, where, layout) if pickled else _binary(content, where, layout, num_classes))
+    read = _pickled if pickled else _binary
+    count = SIZES[split] // len(layout.files(split))
+    parts = [read(*_content(tree, found, file), layout, count) for file in layout.files(split)]
     content, where = _content(tree, found, layout.meta)
     if pickled:
         names = _entry(plain_pickle(content, where, "latin1"), layout.names, where)
@@ -98,7 +100,7 @@ def _read(tree: Tree, layout: _Layout, split: str, found: dict[str, str], num_cl
     if not isinstance(names, list) or len(names) != num_classes or not all(isinstance(name, str) for name in names):
         raise DataError(f"{where}: expected the names of {num_classes} classes.")
     labels = np.concatenate([labels for _, labels in parts])
-    if len(labels) and not 0 <= labels.min() <= labels.max() < num_classes:
+    if not 0 <= labels.min() <= labels.max() < num_classes:
         raise DataError(
             f"{tree.base}: the labels go from {labels.min()} to {labels.max()}; CIFAR-{num_classes} has 0 to "
             f"{num_classes - 1}. Is num_classes right?"
@@ -113,13 +115,13 @@ def _content(tree: Tree, found: dict[str, str], file: str) -> tuple[bytes, str]:
     return tree.read(found[file]), tree.where(found[file])
 
 
-def _pickled(content: bytes, where: str, layout: _Layout) -> tuple[np.ndarray, np.ndarray]:
+def _pickled(content: bytes, where: str, layout: _Layout, count: int) -> tuple[np.ndarray, np.ndarray]:
     batch = plain_pickle(content, where, "latin1")  # written by Python 2
     pixels, labels = _entry(batch, "data", where), _entry(batch, str(layout.label), where)
-    if not isinstance(pixels, np.ndarray) or pixels.dtype != np.uint8 or pixels.ndim != 2 or pixels.shape[1] != PIXELS:
-        raise DataError(f"{where}: 'data' must be a uint8 array [N, {PIXELS}], got {_kind(pixels)}.")
-    if not isinstance(labels, list) or len(labels) != len(pixels) or not all(type(label) is int for label in labels):
-        raise DataError(f"{where}: '{layout.label}' must be a list of {len(pixels)} classes, got {_kind(labels)}.")
+    if not isinstance(pixels, np.ndarray) or pixels.dtype != np.uint8 or pixels.shape != (count, PIXELS):
+        raise DataError(f"{where}: 'data' must be a uint8 array [{count}, {PIXELS}], got {_kind(pixels)}.")
+    if not isinstance(labels, list) or len(labels) != count or not all(type(label) is int for label in labels):
+        raise DataError(f"{where}: '{layout.label}' must be a list of {count} classes, got {_kind(labels)}.")
     try:
         return pixels, np.array(labels, dtype=np.int64)
     except OverflowError as error:
@@ -138,12 +140,13 @@ def _kind(value: Any) -> str:
     return f"{type(value).__name__} of {len(value)}" if hasattr(value, "__len__") else type(value).__name__
 
 
-def _binary(content: bytes, where: str, layout: _Layout, num_classes: int) -> tuple[np.ndarray, np.ndarray]:
-    labels = 1 if num_classes == 10 else 2  # CIFAR-100 has the coarse class in front of the fine one
-    if not content or len(content) % (labels + PIXELS):
+def _binary(content: bytes, where: str, layout: _Layout, count: int) -> tuple[np.ndarray, np.ndarray]:
+    label = int(layout.label)
+    record = label + 1 + PIXELS  # CIFAR-100 has the coarse class in front of the fine one
+    if len(content) != count * record:
         raise DataError(
-            f"{where} has {len(content):,} bytes, no multiple of the {labels + PIXELS:,} bytes of an image of "
-            f"CIFAR-{num_classes}: it is cut short or of another version."
+            f"{where} has {len(content):,} bytes; expected {count:,} images of {record:,} bytes: it is cut short or of "
+            "another version."
         )
-    rows = np.frombuffer(content, np.uint8).reshape(-1, labels + PIXELS)
-    return rows[:, labels:], rows[:, int(layout.label)].astype(np.int64)
+    rows = np.frombuffer(content, np.uint8).reshape(-1, record)
+    return rows[:, label + 1 :], rows[:, label].astype(np.int64)

@@ -13,15 +13,22 @@ from structkd.datasets.images.resize import center_square
 from structkd.datasets.images.tree import Tree
 from structkd.errors import ConfigError, DataError, reason
 
+#: Formats whose whole numbers are of 16 bits where Pillow widens them to mode I (PGM; PNG before Pillow 10.3).
+SIXTEEN_BITS = ("PNG", "PPM")
+
 
 def decode_image(content: bytes, where: str) -> Tensor:
     """uint8 [3, H, W] of a JPEG, PNG or other picture that Pillow knows; grey ones get three equal channels.
+
+    Grey of 16 bits is scaled by 1 / 257, so that 65,535 becomes 255. The EXIF orientation is not applied, and
+    transparent pixels show their colour.
 
     Args:
         where: the file it is from, for the error.
 
     Raises:
-        DataError: no picture, or one cut short. ConfigError: Pillow is not installed.
+        DataError: no picture, one cut short, or one of whole numbers of 32 bits or of real numbers, whose black and
+            white nothing tells. ConfigError: Pillow is not installed.
     """
     try:
         from PIL import Image
@@ -29,9 +36,19 @@ def decode_image(content: bytes, where: str) -> Tensor:
         raise ConfigError("Pictures are decoded by Pillow: pip install pillow.") from error
     try:
         with Image.open(io.BytesIO(content)) as picture:
-            pixels = np.array(picture.convert("RGB"))
+            mode = picture.mode
+            wide = mode.startswith("I;16") or (mode == "I" and picture.format in SIXTEEN_BITS)
+            pixels = np.array(picture if wide else picture.convert("RGB"))
     except Exception as error:  # a damaged picture can raise anything
         raise DataError(f"{where} is no readable picture ({reason(error)}): damaged, cut short or no image.") from error
+    if wide:  # Pillow would cut off what is above 255
+        pixels = np.rint(pixels / 257).astype(np.uint8)[:, :, None].repeat(3, 2)
+    elif mode in ("I", "F"):
+        kind = "real numbers" if mode == "F" else "whole numbers of 32 bits"
+        raise DataError(
+            f"{where} holds {kind} (Pillow's mode {mode}), of which nothing tells black and white; expected 8 bits a "
+            "channel, or grey of 16 bits."
+        )
     return torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
 
 

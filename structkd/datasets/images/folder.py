@@ -18,7 +18,8 @@ SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".ppm", ".pgm", ".
 def folder_images(root: str | Path, split: str = "train", size: int | None = None, hold: bool = True) -> ImageSet:
     """Pictures laid out as `root/SPLIT/CLASS/*.jpg`, further folders below CLASS allowed (torchvision's `ImageFolder`).
 
-    Classes are the folders' names in order, and pictures are sorted by class and name.
+    Classes are the folders' names in order, and pictures are sorted by class and name. Hidden files and folders (a name
+    that begins with a dot) are left out.
 
     Args:
         root: a folder or an archive (.tar, .tar.gz, .zip, ...), which is read without being unpacked; one folder
@@ -33,7 +34,7 @@ def folder_images(root: str | Path, split: str = "train", size: int | None = Non
     """
     tree = open_tree(root, split, _is_picture)
     names = [name for name in tree.names if "/" in name]
-    classes = sorted({folder.split("/")[0] for folder in tree.folders} - _hidden(tree))
+    classes = sorted({folder.split("/")[0] for folder in tree.folders if not folder.startswith(".")})
     if not classes:
         raise DataError(f"{tree.base} has no folders; expected one a class, with its pictures.")
     place = {name: number for number, name in enumerate(classes)}
@@ -55,7 +56,7 @@ def tiny_images(root: str | Path, split: str = "train", size: int | None = None,
         size, hold: as in `folder_images`.
 
     Raises:
-        DataError: as `folder_images`; a picture without annotation, an annotation without picture.
+        DataError: as `folder_images`; a picture without annotation or with two, an annotation without picture.
     """
     if split == "train":
         return folder_images(root, "train", size, hold)
@@ -65,14 +66,19 @@ def tiny_images(root: str | Path, split: str = "train", size: int | None = None,
     names = [name for name in tree.names if name.startswith("images/") and _is_picture(name)]
     where = tree.where("val_annotations.txt")
     lines = tree.read("val_annotations.txt").decode("utf-8", "replace").splitlines()
-    class_of = {}
+    class_of: dict[str, str] = {}
     for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
         fields = line.split("\t")
         if len(fields) < 2 or not fields[0] or not fields[1]:
             raise DataError(
                 f"{where}, line {number}: expected a picture's name, a tab and its class; got {line!r:.80}."
             )
-        class_of[f"images/{fields[0]}"] = fields[1]
+        name = f"images/{fields[0]}"
+        if name in class_of:
+            raise DataError(f"{where}, line {number}: a second line for the picture {name}; expected one each.")
+        class_of[name] = fields[1]
     if unknown := set(names) - class_of.keys():
         raise DataError(f"{where} has no line for the picture {min(unknown)} ({len(unknown)} in all).")
     if missing := class_of.keys() - set(names):
@@ -85,11 +91,7 @@ def tiny_images(root: str | Path, split: str = "train", size: int | None = None,
 
 def _is_picture(name: str) -> bool:
     path = PurePosixPath(name)
-    return path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
-
-
-def _hidden(tree: Tree) -> set[str]:
-    return {folder for folder in tree.folders if folder.startswith(".")}
+    return path.suffix.lower() in SUFFIXES and not any(part.startswith(".") for part in path.parts)
 
 
 def _check_classes(tree: Tree, classes: Sequence[str], labels: Sequence[int]) -> None:

@@ -29,8 +29,9 @@ class TimmModel(ImageModel):
         options: further arguments of the model, such as `{"img_size": 32, "patch_size": 4}`.
 
     Taps: submodules of the timm model behind `model.`; `feature_info()` lists the ones that timm names for features,
-    with channels and stride ("model.layer3", "model.blocks.11"). ViTs tell the number of their prefix tokens, and
-    networks with channels-last maps (Swin) their layout, so `TokenAdapter` needs no hint.
+    with channels and stride ("model.layer3", "model.blocks.11"). ViTs tell the number of their prefix tokens and
+    whether a class token is among them, and networks with channels-last maps (Swin) their layout, so `TokenAdapter`
+    needs no hint, but for the blocks of CaiT and XCiT (see its `prefix_tokens`).
 
     Raises:
         ConfigError: timm is not installed, does not know the name, or does not take an option.

@@ -170,6 +170,7 @@ class ViT(ImageModel):
         self.grid = (height // patch, across // patch)
         class_tokens = int(pool == "class")
         self.num_prefix_tokens = class_tokens + registers
+        self.has_class_token = pool == "class"
         self.cls_token = nn.Parameter(torch.zeros(1, 1, channels)) if class_tokens else None
         self.reg_token = nn.Parameter(torch.zeros(1, registers, channels)) if registers else None
         tokens = class_tokens + self.grid[0] * self.grid[1]

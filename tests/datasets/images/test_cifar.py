@@ -1,4 +1,4 @@
-"""CIFAR's files, written here as their authors' programs write them."""
+"""CIFAR's files, written here as their authors' programs write them, with fewer images."""
 
 import os
 import pickle
@@ -9,9 +9,16 @@ import pytest
 import torch
 
 from structkd.datasets import cifar_images
+from structkd.datasets.images import cifar
 from structkd.errors import ConfigError, DataError
 
 NAMES = {10: [f"c{n}" for n in range(10)], 100: [f"f{n:02d}" for n in range(100)]}
+
+
+@pytest.fixture
+def small(monkeypatch):
+    """A CIFAR of 20 training and 3 test images."""
+    monkeypatch.setattr(cifar, "SIZES", {"train": 20, "test": 3})
 
 
 def rows(rng, count, num_classes):
@@ -81,6 +88,7 @@ def python2(value):
     return b"\x80\x02" + dump(value) + b"."
 
 
+@pytest.mark.usefixtures("small")
 @pytest.mark.parametrize("num_classes", [10, 100])
 @pytest.mark.parametrize("write", [python, binary, lambda rng, k: python(rng, k, python2)], ids=["py", "bin", "py2"])
 def test_both_versions(tmp_path, rng, write, num_classes, write_tree, pack):
@@ -94,6 +102,7 @@ def test_both_versions(tmp_path, rng, write, num_classes, write_tree, pack):
         assert len(cifar_images(root, "test", num_classes)) == 3
 
 
+@pytest.mark.usefixtures("small")
 def test_which_is_not_there(tmp_path, rng, write_tree):
     write_tree(tmp_path, python(rng, 10)[0])
     with pytest.raises(DataError, match=r"no CIFAR-100: expected the file train or train\.bin"):
@@ -108,23 +117,25 @@ def test_which_is_not_there(tmp_path, rng, write_tree):
             cifar_images(tmp_path)
 
 
-X, Y = np.zeros((2, 3072), np.uint8), [0, 1]
+X, Y = np.zeros((3, 3072), np.uint8), [0, 1, 2]
 
 
+@pytest.mark.usefixtures("small")
 @pytest.mark.parametrize(
     ("batch", "match"),
     [
         ([1], "holds no 'data'; .* got list of 1"),
         ({"data": X}, "holds no 'labels'"),
-        ({"data": X[:, 1:], "labels": Y}, r"uint8 array \[N, 3072\], got an array uint8 \[2, 3071\]"),
+        ({"data": X[:, 1:], "labels": Y}, r"uint8 array \[3, 3072\], got an array uint8 \[3, 3071\]"),
+        ({"data": X[:2], "labels": Y[:2]}, r"uint8 array \[3, 3072\], got an array uint8 \[2, 3072\]"),
         ({"data": X.astype(float), "labels": Y}, "got an array float64"),
         ({"data": "x", "labels": Y}, "got str of 1"),
-        ({"data": X, "labels": Y[:1]}, "list of 2 classes, got list of 1"),
-        ({"data": X, "labels": [0, 1.0]}, "list of 2 classes"),
-        ({"data": X, "labels": [0, 2**70]}, "no class"),
-        ({"data": X, "labels": [0, 10]}, "labels go from 0 to 10; CIFAR-10 has 0 to 9"),
-        ({"data": X, "labels": [0, -1]}, "labels go from -1"),
-        ({"data": X, "labels": [os.getenv, 1]}, "asks for .*neither plain data nor a numpy array"),
+        ({"data": X, "labels": Y[:1]}, "list of 3 classes, got list of 1"),
+        ({"data": X, "labels": [0, 1, 1.0]}, "list of 3 classes"),
+        ({"data": X, "labels": [0, 1, 2**70]}, "no class"),
+        ({"data": X, "labels": [0, 1, 10]}, "labels go from 0 to 10; CIFAR-10 has 0 to 9"),
+        ({"data": X, "labels": [0, 1, -1]}, "labels go from -1"),
+        ({"data": X, "labels": [os.getenv, 1, 2]}, "asks for .*neither plain data nor a numpy array"),
     ],
 )
 def test_wrong_pickles(tmp_path, rng, batch, match, write_tree):
@@ -133,6 +144,7 @@ def test_wrong_pickles(tmp_path, rng, batch, match, write_tree):
         cifar_images(write_tree(tmp_path, files), "test")
 
 
+@pytest.mark.usefixtures("small")
 def test_wrong_names(tmp_path, rng, write_tree):
     for meta in ({"label_names": ["a"]}, {"label_names": 10}, {}):
         files = python(rng, 10)[0] | {"cifar-10-batches-py/batches.meta": pickle.dumps(meta)}
@@ -140,13 +152,28 @@ def test_wrong_names(tmp_path, rng, write_tree):
             cifar_images(write_tree(tmp_path, files))
 
 
-@pytest.mark.parametrize("size", [0, 1, 3072, 3074, 2 * 3073 - 1])
+@pytest.mark.usefixtures("small")
+@pytest.mark.parametrize("size", [0, 1, 3072, 3074, 2 * 3073, 3 * 3073 - 1, 4 * 3073])
 def test_binary_files_of_a_wrong_length(tmp_path, rng, size, write_tree):
     files = binary(rng, 10)[0] | {"cifar-10-batches-bin/test_batch.bin": b"\0" * size}
-    with pytest.raises(DataError, match=rf"test_batch\.bin has {size:,} bytes, no multiple of the 3,073"):
+    with pytest.raises(DataError, match=rf"test_batch\.bin has {size:,} bytes; expected 3 images of 3,073 bytes"):
         cifar_images(write_tree(tmp_path, files), "test")
 
 
+def test_published_sizes(tmp_path, rng, write_tree):
+    for num_classes, name, count in ((10, "data_batch_1", "10,000"), (100, "train", "50,000"), (100, "test", "10,000")):
+        root = write_tree(tmp_path / f"{num_classes}", binary(rng, num_classes)[0])
+        with pytest.raises(DataError, match=rf"{name}\.bin has .* expected {count} images"):
+            cifar_images(root, "test" if name == "test" else "train", num_classes)
+    path = tmp_path / "10" / "cifar-10-batches-bin" / "test_batch.bin"
+    path.write_bytes(bytes(10_000 * 3073))
+    assert len(cifar_images(tmp_path / "10", "test")) == 10_000
+    path.write_bytes(bytes(9_999 * 3073))
+    with pytest.raises(DataError, match=r"expected 10,000 images of 3,073 bytes: it is cut short"):
+        cifar_images(tmp_path / "10", "test")
+
+
+@pytest.mark.usefixtures("small")
 def test_damaged_pickles(tmp_path, rng, write_tree):
     files = python(rng, 10)[0]
     write_tree(tmp_path, files)

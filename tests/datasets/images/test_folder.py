@@ -26,6 +26,19 @@ def test_classes_in_folders(pictures, tmp_path, archive, hold, pack):
     assert grey(folder_images(root, "test", hold=hold)) == [31, 30]
 
 
+@pytest.mark.parametrize("archive", [None, "x.tar.gz", "x.zip"])
+def test_hidden_folders_are_left_out(pictures, tmp_path, archive, write_tree, pack):
+    hidden = (".ipynb_checkpoints/x.jpg", ".cache/deep/x.jpg", "cat/.ipynb_checkpoints/x.png", "cat/deep/.x/y/x.png")
+    write_tree(pictures / "train", dict.fromkeys(hidden, "none"))
+    images = folder_images(pictures if archive is None else pack(pictures, tmp_path / archive))
+    assert images.classes == ("ant", "cat") and grey(images) == [20, 21, 10, 11, 12]
+
+
+def test_a_hidden_folder_around_everything(pictures, tmp_path):
+    pictures.rename(tmp_path / ".data")
+    assert len(folder_images(tmp_path / ".data")) == 5
+
+
 def test_pictures_of_many_kinds_are_brought_to_one_size(tmp_path, picture, write_tree):
     files = {
         "train/a/0.jpg": picture(40, (20, 10), "JPEG"),
@@ -123,6 +136,12 @@ def test_tiny_imagenet(tmp_path, tiny, write_tree, pack):
         tiny_images(tmp_path / "around", "test")
 
 
+def test_blank_lines_of_annotations(tmp_path, tiny, write_tree):
+    lines = tiny["val/val_annotations.txt"].replace("\n", "\r\n")
+    write_tree(tmp_path, dict(tiny, **{"val/val_annotations.txt": f"\r\n{lines} \r\n\r\n"}))
+    assert grey(tiny_images(tmp_path, "val")) == [40, 30]
+
+
 @pytest.mark.parametrize(
     ("annotations", "match"),
     [
@@ -130,6 +149,7 @@ def test_tiny_imagenet(tmp_path, tiny, write_tree, pack):
         ("val_0.JPEG\tn02\n", r"no line for the picture images/val_1\.JPEG"),
         ("val_0.JPEG\tn02\nval_1.JPEG\tn01\nval_2.JPEG\tn01\n", r"names the picture images/val_2\.JPEG"),
         ("val_0.JPEG\tn02\nval_1.JPEG\n", r"line 2: expected a picture's name, a tab and its class"),
+        ("val_0.JPEG\tn02\n\nval_1.JPEG\tn01\nval_0.JPEG\tn01\n", r"line 4: a second line .* images/val_0\.JPEG"),
         ("\0\xff", r"line 1"),
     ],
 )

@@ -32,6 +32,7 @@ def test_width_depth_and_heads_in_place_of_the_preset():
 def test_prefix_tokens(pool, registers, prefix):
     model = ViT(4, "nano", depth=1, pool=pool, registers=registers).eval()
     assert model.num_prefix_tokens == prefix and (model.cls_token is None) == (pool == "mean")
+    assert model.has_class_token is (pool == "class")
     seen = {}
     for name in ("norm", "pool"):
         model.get_submodule(name).register_forward_hook(lambda _m, _a, out, name=name: seen.update({name: out}))
