@@ -32,7 +32,8 @@ class ExpertAdapter(TokenAdapter):
             "tokens": the N tokens of one router. `x` [N, C] the tokens as the router got them, `x_dst` [E, C] the
             experts, by the router's weights; edges token -> expert with `edge_weight` the gate; `gates` [N, E] the same
             as a matrix; `batch` [N], `n_id` [N] (the image's id times T plus the token's number) and `image_id` [B] (of
-            the images); `pos` [N, 2] row and column in cells, -1 for class and register tokens; `mask` [N], whether an expert had room for the token.
+            the images); `pos` [N, 2] row and column in cells, -1 for class and register tokens; `mask` [N], whether an
+            expert had room for the token.
             "experts": the experts of all routers, in the order they ran. `x` [M, C] the router's weights; `importance`
             [M] the load, as a share of what its router's experts took; `mask` [M] whether it took anything; `pos` [M,
             2] number of its router and its own; `n_id` [M]. Edges go from each expert to those of the next router, as
