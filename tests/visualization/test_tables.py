@@ -40,6 +40,18 @@ def test_missing_values_are_dashes(results):
     assert seed_table(results).rows[1] == ("MLP", "–", "–")
 
 
+def test_equal_networks_show_one_latency(results):
+    stages = results["stages"]
+    for name, milliseconds, parameters in (("mlp", 3.0, 500), ("glnn", 2.0, 500), ("vq", 1.0, 700)):
+        stages[name] |= dict(parameters=parameters, model="MLP", latency_ms={"128": {"compute": milliseconds}})
+    assert [row[-1] for row in stage_table(results).rows] == ["1.75", "2", "2", "1"]
+    stages["glnn"]["macs"] = 7  # another network, then
+    assert [row[-1] for row in stage_table(results).rows][1:] == ["3", "2", "1"]
+    for stage in stages.values():
+        stage["parameters"] = None
+    assert [row[-1] for row in stage_table(results).rows] == ["1.75", "3", "2", "1"]
+
+
 def test_seed_table(results):
     table = seed_table(results)
     assert table.columns == ("Model", "seed 0", "seed 1")
