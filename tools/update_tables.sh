@@ -90,5 +90,7 @@ modules vit_digits meta
 modules vit_digits_split
 modules vmoe_digits
 modules nac_digits
+"$python" tools/report.py configs/images/m2mkd/results/upcycled_digits.json --markdown configs/images/m2mkd/README.md \
+    --section upcycled_digits
 "$python" tools/report.py configs/images/m2mkd/results/settings_digits.json --metric val/accuracy \
     --markdown configs/images/m2mkd/README.md --section settings_digits
