@@ -70,5 +70,6 @@ def _attention(f: Tensor, sample: Tensor, place: Tensor, there: Tensor, tau: flo
     f = f.to(accumulator(f))
     f = f / f.size(1) ** 0.25 if tau is None else F.normalize(f, dim=1) / tau**0.5
     table = f.new_zeros(*there.shape, f.size(1)).index_put((sample, place), f)
-    scores = (table @ table.mT).masked_fill(~there.unsqueeze(1), float("-inf"))
-    return torch.softmax(scores, -1)
+    with torch.autocast(f.device.type, enabled=False):  # the loss is a difference smaller than bfloat16's rounding
+        scores = table @ table.mT
+    return torch.softmax(scores.masked_fill(~there.unsqueeze(1), float("-inf")), -1)

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from structkd.errors import DataError
 from structkd.losses.logits import kl_divergence
+from structkd.ops.precision import accumulator
 
 
 def decoupled_kl(z_s: Tensor, z_t: Tensor, y: Tensor, tau: float = 1.0) -> tuple[Tensor, Tensor]:
@@ -17,8 +18,8 @@ def decoupled_kl(z_s: Tensor, z_t: Tensor, y: Tensor, tau: float = 1.0) -> tuple
         \quad b = (p[y], 1 - p[y]), \quad q[k] = \frac{p[k]}{1 - p[y]},\ k \neq y
 
     Zhao et al., "Decoupled Knowledge Distillation", CVPR 2022, equation 6. Both parts are zero when the sides' logits
-    are equal. Nothing is divided by 1 - p[y]: q is the softmax of the other classes' logits, b that of the label's and
-    the others' log-sum-exp.
+    are equal. Half and bfloat16 logits are compared in float32. Nothing is divided by 1 - p[y]: q is the softmax of the
+    other classes' logits, b that of the label's and the others' log-sum-exp.
 
     Args:
         z_s, z_t: [B, K] logits, K at least 2.
@@ -43,6 +44,7 @@ def decoupled_kl(z_s: Tensor, z_t: Tensor, y: Tensor, tau: float = 1.0) -> tuple
         raise DataError(f"There are {classes} classes; beside the label's there must be another one.")
     if y.numel() and not 0 <= int(y.min()) <= int(y.max()) < classes:
         raise DataError(f"Labels run from {int(y.min())} to {int(y.max())}; expected 0 to {classes - 1}.")
+    z_s, z_t = (z.to(accumulator(z_s, z_t)) for z in (z_s, z_t))
     # Class c of the others is class c or, from the label on, c + 1.
     other = torch.arange(classes - 1, device=y.device)
     other = other + (other >= y[:, None])

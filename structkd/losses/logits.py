@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from structkd.errors import ConfigError, DataError
+from structkd.ops.precision import accumulator
 
 
 def kl_divergence(
@@ -21,7 +22,8 @@ def kl_divergence(
     .. math:: KL_i = \sum_k p_t[i, k] (\log p_t[i, k] - \log p_s[i, k]), \quad p = softmax(z / \tau)
 
     Zero when the distributions are equal. Both sides stay logarithms until the last product, so that logits far
-    apart give neither NaN nor infinity.
+    apart give neither NaN nor infinity. Half and bfloat16 logits are compared in float32: a divergence is the small
+    difference of sums over K classes.
 
     Args:
         z_s, z_t: [..., K] logits of student and teacher; every dimension but the last counts rows.
@@ -44,6 +46,7 @@ def kl_divergence(
         raise ConfigError(f"reduction is '{reduction}'; expected 'batchmean' or 'none'.")
     if tau <= 0:
         raise ConfigError(f"tau is {tau}; a temperature is positive.")
+    z_s, z_t = (z.to(accumulator(z_s, z_t)) for z in (z_s, z_t))
     log_p_s, log_p_t = F.log_softmax(z_s / tau, dim=-1), F.log_softmax(z_t / tau, dim=-1)
     rows = F.kl_div(log_p_s, log_p_t, reduction="none", log_target=True).sum(-1)
     if weight is not None:
@@ -59,7 +62,7 @@ def binary_kl_divergence(z_s: Tensor, z_t: Tensor, tau: float = 1.0) -> Tensor:
     .. math:: KL = p_t \log \frac{p_t}{p_s} + (1 - p_t) \log \frac{1 - p_t}{1 - p_s}, \quad p = \sigma(z / \tau)
 
     For heads whose classes do not exclude each other (detectors, several labels a sample). Zero when the sides are
-    equal; logits far apart give neither NaN nor infinity.
+    equal; logits far apart give neither NaN nor infinity. Half and bfloat16 logits are compared in float32.
 
     Args:
         z_s, z_t: [...] logits of student and teacher.
@@ -78,7 +81,7 @@ def binary_kl_divergence(z_s: Tensor, z_t: Tensor, tau: float = 1.0) -> Tensor:
         )
     if tau <= 0:
         raise ConfigError(f"tau is {tau}; a temperature is positive.")
-    z_s, z_t = z_s / tau, z_t / tau
+    z_s, z_t = (z.to(accumulator(z_s, z_t)) / tau for z in (z_s, z_t))
     yes = z_t.sigmoid() * (F.logsigmoid(z_t) - F.logsigmoid(z_s))
     no = (-z_t).sigmoid() * (F.logsigmoid(-z_t) - F.logsigmoid(-z_s))
     return yes + no

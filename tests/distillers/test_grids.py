@@ -25,3 +25,28 @@ def test_cells_are_compared_by_their_centres():
 def test_by_hand():
     row = torch.tensor([[[[0.0, 1.0, 4.0, 5.0]]]])
     assert resized(row, (1, 2)).flatten().tolist() == pytest.approx([0.5, 4.5])
+
+
+@pytest.mark.parametrize("size", [(8, 8), (8, 14), (4, 28)])
+def test_every_cell_of_a_finer_map_counts(size):
+    """One bright cell of each block: what is read between the centres of a few cells would miss it."""
+    grid = torch.zeros(1, 1, 56, 56, dtype=torch.float64)
+    grid[..., ::7, ::7] = 49.0
+    new = resized(grid, size)
+    torch.testing.assert_close(new.mean(), grid.mean())
+    if size == (8, 8):
+        torch.testing.assert_close(new, torch.ones_like(new))
+    ramp = torch.arange(56.0, dtype=torch.float64).expand(1, 1, 56, 56)
+    torch.testing.assert_close(resized(ramp, size).mean(), ramp.mean())
+
+
+def test_half_the_cells_each_way_are_the_bilinear_ones():
+    grid = torch.randn(2, 3, 8, 12)
+    expected = torch.nn.functional.interpolate(grid, (4, 6), mode="bilinear", align_corners=False)
+    torch.testing.assert_close(resized(grid, (4, 6)), expected)
+
+
+def test_fewer_cells_one_way_and_more_the_other():
+    row = torch.tensor([[[[0.0, 2.0, 4.0, 6.0]]]])
+    assert resized(row, (2, 2)).tolist() == [[[[1.0, 5.0], [1.0, 5.0]]]]
+    assert resized(torch.zeros(0, 3, 4, 4), (2, 2)).shape == (0, 3, 2, 2)

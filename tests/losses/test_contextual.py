@@ -95,3 +95,17 @@ def test_bad_input():
         contextual_loss(f_s, f_t, BATCH[:4])
     with pytest.raises(ConfigError, match="tau is 0"):
         contextual_loss(f_s, f_t, tau=0)
+
+
+@pytest.mark.parametrize("tau", [None, 0.2])
+def test_products_keep_their_digits_under_autocast(tau):
+    f_t = torch.randn(32, 16)
+    f_s = (f_t + 0.1 * torch.randn(32, 16)).requires_grad_()
+    batch = torch.arange(4).repeat_interleave(8)
+    expected = contextual_loss(f_s, f_t, batch, tau)
+    (exact,) = torch.autograd.grad(expected, f_s)
+    with torch.autocast("cpu", torch.bfloat16):
+        value = contextual_loss(f_s, f_t, batch, tau)
+    (gradient,) = torch.autograd.grad(value, f_s)
+    torch.testing.assert_close(value, expected, rtol=1e-5, atol=0)
+    assert float((gradient - exact).norm() / exact.norm()) < 1e-5

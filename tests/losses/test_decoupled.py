@@ -62,3 +62,18 @@ def test_logits_far_apart_and_few_classes():
 def test_bad_input(classes, y, message):
     with pytest.raises(DataError, match=message):
         decoupled_kl(double(2, classes), double(2, classes), torch.tensor(y))
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_is_compared_in_float32(dtype):
+    z_t, y = torch.randn(64, 100), torch.arange(64)
+    narrow = [z.to(dtype).requires_grad_() for z in (z_t + 0.3 * torch.randn(64, 100), z_t)]
+    wide = [z.detach().double().requires_grad_() for z in narrow]
+    with torch.autocast("cpu", torch.bfloat16):
+        parts = decoupled_kl(*narrow, y)
+    for part, expected in zip(parts, decoupled_kl(*wide, y)):
+        assert bool((part >= -1e-6).all())
+        torch.testing.assert_close(part.double().mean(), expected.mean(), rtol=1e-3, atol=0)
+    exact = torch.autograd.grad(sum(part.mean() for part in decoupled_kl(*wide, y)), wide[:1])[0]
+    (gradient,) = torch.autograd.grad(sum(part.mean() for part in parts), narrow[:1])
+    assert float((gradient.double() - exact).norm() / exact.norm()) < 0.01

@@ -100,3 +100,21 @@ def test_binary_bad_input():
         binary_kl_divergence(z, z.t())
     with pytest.raises(ConfigError, match="tau is 0"):
         binary_kl_divergence(z, z, 0)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("loss", [kl_divergence, lambda a, b: binary_kl_divergence(a, b).mean()])
+def test_half_precision_is_compared_in_float32(loss, dtype):
+    """The divergence of near distributions over many classes is far below the rounding of their logarithms."""
+    z_t = torch.randn(64, 1000)
+    narrow = [z.to(dtype).requires_grad_() for z in (z_t + 0.3 * torch.randn(64, 1000), z_t)]
+    wide = [z.detach().double().requires_grad_() for z in narrow]
+    value, expected = loss(*narrow), loss(*wide)
+    assert value.dtype == torch.float32
+    torch.testing.assert_close(value.double(), expected, rtol=1e-3, atol=0)
+    (gradient,), (exact,) = torch.autograd.grad(value, narrow[:1]), torch.autograd.grad(expected, wide[:1])
+    assert float((gradient.double() - exact).norm() / exact.norm()) < 0.03  # float16 has few digits this small
+    if loss is kl_divergence:
+        assert bool((loss(*narrow, reduction="none") >= 0).all())
+    with torch.autocast("cpu", torch.bfloat16):
+        torch.testing.assert_close(loss(*narrow).double(), expected, rtol=1e-3, atol=0)
