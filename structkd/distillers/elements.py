@@ -7,6 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from structkd.distillers.sample_ids import check_same_samples, of_samples
 from structkd.errors import DataError
 from structkd.structure import Structure
 
@@ -47,7 +48,8 @@ def elements(structure: Structure, field: str, reader: str) -> Rows:
     Args:
         structure: what an adapter read.
         field: [N, C] rows ("x" or another tap): `batch` [N] (absent: one scene), `importance` [N] and `pos` [N, D] go
-            with them. Or a map [B, C, H, W] ("backbone_0"): one row a cell, H W of them a scene in row-major order.
+            with them. Or a map [B, C, H, W] ("backbone_0"): one row a cell, H W of them a scene in row-major order. Or
+            a vector a sample [B, C] beside elements (`image_id` [B]): the samples are one scene's elements then.
         reader: name of the distiller, for errors.
 
     Raises:
@@ -60,6 +62,8 @@ def elements(structure: Structure, field: str, reader: str) -> Rows:
         shape = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
         raise DataError(f"{reader}: {field} has shape {shape}; expected rows [N, C] or a map [B, C, H, W].")
     batch, importance, pos = (structure.get(name) for name in ("batch", "importance", "pos"))
+    if of_samples(structure, value):
+        batch = importance = pos = None
     if batch is None:
         batch = torch.zeros(value.size(0), dtype=torch.long, device=value.device)
     for name, other in (("batch", batch), ("importance", importance), ("pos", pos)):
@@ -82,9 +86,13 @@ def paired_elements(student: Structure, teacher: Structure, field: str, reader: 
         what = "[B, H, W]" if len(shapes[0]) == 3 else "[N]"
         raise DataError(
             f"{reader}: {field} is of size {list(shapes[0])} on the student's side and {list(shapes[1])} on the "
-            f"teacher's, as {what}; expected the same elements on both."
+            f"teacher's, as {what}; expected the same elements on both (of different grids compare the maps, which are "
+            "resized, instead of rows)."
         )
     if student[field].dim() == 4:
+        return ours, theirs
+    if of_samples(student, student[field]):
+        check_same_samples(student, teacher, reader, f"their rows of {field}")
         return ours, theirs
     ids = [side.get("n_id") for side in (student, teacher)]
     if all(isinstance(i, Tensor) and i.shape == ours.batch.shape for i in ids) and not torch.equal(ids[0], ids[1]):

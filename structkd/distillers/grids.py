@@ -7,6 +7,8 @@ import math
 import torch.nn.functional as F
 from torch import Tensor
 
+from structkd.errors import DataError
+
 
 def resized(grid: Tensor, size: tuple[int, int]) -> Tensor:
     """A map at `size` = H, W cells over the same area.
@@ -29,3 +31,13 @@ def resized(grid: Tensor, size: tuple[int, int]) -> Tensor:
     if size != fewer:
         flat = F.interpolate(flat, size, mode="bilinear", align_corners=False)
     return flat.reshape(*grid.shape[:-2], *size)
+
+
+def cell_mask(mask: Tensor, grid: Tensor, reader: str) -> Tensor:
+    """[B, H, W] bool, a mask [B, h, w] read at the nearest of its cells for those of a map `grid` [B, C, H, W].
+
+    Raises a `DataError` that names the `reader` where it is of other images.
+    """
+    if mask.dim() != 3 or len(mask) != len(grid):
+        raise DataError(f"{reader}: mask_map has shape {list(mask.shape)}; expected [B={len(grid)}, h, w].")
+    return F.interpolate(mask[:, None].float(), grid.shape[-2:], mode="nearest")[:, 0].bool()

@@ -2,6 +2,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from structkd import Structure
 from structkd.distillers.memory_bank import MemoryBank
 from structkd.errors import ConfigError, DataError
 
@@ -46,6 +47,19 @@ def test_negatives_are_other_samples_of_other_classes():
     assert set(rows[counts[0]].tolist()) == {1, 2, 3, 4, 5}
 
 
+def test_what_training_never_shows_is_no_negative():
+    memory, n_id = bank(), torch.tensor([1, 4])
+    assert set(memory.draw(n_id)[0].tolist()) == set(range(6))  # nothing is known yet
+    for ids in ([1, 4], [2, 4]):
+        memory.update(torch.tensor(ids), torch.randn(2, 3), torch.randn(2, 3))
+    assert memory.seen.tolist() == [False, True, True, False, True, False]
+    rows, counts = memory.draw(n_id)
+    assert set(rows.tolist()) == {1, 2, 4} and set(rows[counts[0]].tolist()) == {2, 4}
+    other = bank()
+    other.load_state_dict(memory.state_dict())
+    assert set(other.draw(n_id)[0].tolist()) == {1, 2, 4}
+
+
 def test_draws_go_on_after_a_checkpoint_and_stand_still_in_evaluation():
     memory, n_id = bank(), torch.tensor([0])
     first, second = memory.draw(n_id)[0], memory.draw(n_id)[0]
@@ -59,12 +73,16 @@ def test_draws_go_on_after_a_checkpoint_and_stand_still_in_evaluation():
 def test_bad_ids_and_settings():
     memory = bank()
     with pytest.raises(DataError, match=r"n_id runs from 2 to 6.*num_data=6 samples \(0 to 5\)"):
-        memory.check(torch.tensor([2, 6]), 2)
+        memory.ids(Structure(n_id=torch.tensor([2, 6])), 2)
     with pytest.raises(DataError, match="n_id runs from -1"):
-        memory.check(torch.tensor([2, -1]), 2)
+        memory.ids(Structure(n_id=torch.tensor([2, -1])), 2)
     with pytest.raises(DataError, match=r"shape \(2,\); expected \[3\]"):
-        memory.check(torch.tensor([2, 1]), 3)
-    assert memory.check(torch.tensor([5, 0]), 2).tolist() == [5, 0]
+        memory.ids(Structure(n_id=torch.tensor([2, 1])), 3)
+    with pytest.raises(DataError, match=r"shape None; expected \[3\]"):
+        memory.ids(Structure(), 3)
+    assert memory.ids(Structure(n_id=torch.tensor([5, 0])), 2).tolist() == [5, 0]
+    beside = Structure(n_id=torch.arange(8), image_id=torch.tensor([5, 0]))  # four tokens an image
+    assert memory.ids(beside, 2).tolist() == [5, 0]
     for options in ({"momentum": 1}, {"num_data": 0}, {"channels": 0}, {"negatives": 0}):
         with pytest.raises(ConfigError, match=next(iter(options))):
             bank(**options)

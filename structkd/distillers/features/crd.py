@@ -34,7 +34,8 @@ class CRD(Distiller):
 
     Args:
         student_channels, teacher_channels: C of the field on either side.
-        num_data: N, samples of the training set; `n_id` runs from 0 to N - 1.
+        num_data: N, ids of samples: `n_id` (or `image_id` beside elements) runs from 0 to N - 1. Those that training
+            never shows are no negatives.
         field: a vector a sample [B, C], or a map [B, C, H, W], whose mean over cells is taken.
         channels: length of an embedding.
         negatives: K. 16384 is published; memory and time grow with B K.
@@ -83,7 +84,7 @@ class CRD(Distiller):
     def forward(self, student: Structure, teacher: Structure) -> dict[str, Tensor]:
         student, teacher = distilled_pair(student, teacher)
         f_s, f_t = paired_samples(student, teacher, self.field, "CRD")
-        n_id, y = self.memory.check(student.n_id, f_s.size(0)), student.get("y")
+        n_id, y = self.memory.ids(student, f_s.size(0)), student.get("y")
         e_s, e_t = self.embed_student(f_s), self.embed_teacher(f_t)
         rows, counts = self.memory.draw(n_id, y)
         scores = [

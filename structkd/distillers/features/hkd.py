@@ -37,7 +37,8 @@ class HKD(Distiller):
 
     Args:
         student_channels, teacher_channels: C of the field on either side.
-        num_data: samples of the training set; `n_id` runs from 0 to num_data - 1.
+        num_data: ids of samples: `n_id` (or `image_id` beside elements) runs from 0 to num_data - 1. Those that
+            training never shows are no negatives.
         field: a vector a sample [B, C], or a map [B, C, H, W], whose mean over cells is taken.
         channels: length of an embedding.
         neighbors: k, the sample itself counted; a smaller batch is wholly connected.
@@ -86,7 +87,7 @@ class HKD(Distiller):
     def forward(self, student: Structure, teacher: Structure) -> dict[str, Tensor]:
         student, teacher = distilled_pair(student, teacher)
         f_s, f_t = paired_samples(student, teacher, self.field, "HKD")
-        n_id, y = self.memory.check(student.n_id, f_s.size(0)), student.get("y")
+        n_id, y = self.memory.ids(student, f_s.size(0)), student.get("y")
         e_s, e_t = self.embed_student(f_s), self.embed_teacher(f_t)
         g_s = self.encode_student(e_s, nearest_predictions(student.logits, self.neighbors))
         g_t = self.encode_teacher(e_t, nearest_predictions(teacher.logits, self.neighbors))

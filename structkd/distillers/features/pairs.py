@@ -6,8 +6,9 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
-from structkd.distillers.elements import paired_elements
-from structkd.distillers.grids import resized
+from structkd.distillers.elements import elements, paired_elements
+from structkd.distillers.grids import cell_mask, resized
+from structkd.distillers.sample_ids import check_same_samples
 from structkd.errors import DataError
 from structkd.structure import Structure
 
@@ -17,7 +18,7 @@ class FeaturePair(NamedTuple):
 
     Attributes:
         student, teacher: [B, C_s, H, W] and [B, C_t, H, W] maps, or [N, C_s] and [N, C_t] rows.
-        batch: [N] int64 sample of each row; None for maps.
+        batch: [N] int64 sample of each row, ascending; None for maps.
     """
 
     student: Tensor
@@ -25,16 +26,22 @@ class FeaturePair(NamedTuple):
     batch: Tensor | None
 
 
-def paired_features(student: Structure, teacher: Structure, field: str, reader: str) -> FeaturePair:
+def paired_features(
+    student: Structure, teacher: Structure, field: str, reader: str, maps_only: bool = False
+) -> FeaturePair:
     """The field of both sides, ready to be compared.
 
     Maps of different size are compared on the student's grid; of a head's scores [B, A, K, H, W] anchors and classes
-    make A K channels. Of rows those that `student.mask` [N] shuts out are
-    left away; `batch` [N] (absent: one sample) is the student's.
+    make A K channels. Where `student.mask_map` [B, h, w] shuts out cells (it is read at the nearest one), what is left
+    of maps are rows. Of rows those that `student.mask` [N] shuts out are left away; `batch` [N] (absent: one sample) is
+    the student's.
+
+    Args:
+        maps_only: the reader needs whole maps, so a mask of their cells is an error.
 
     Raises:
-        DataError: different kinds or numbers of features, rows of different elements (`n_id`), a batch vector that is
-            not ascending.
+        DataError: different kinds or numbers of features, rows of different elements or maps of different samples
+            (`n_id`), a batch vector that is not ascending, a mask of other images, or one for whole maps.
     """
     f_s, f_t = (_flat(side[field]) for side in (student, teacher))
     if not all(isinstance(f, Tensor) and f.dim() == 4 for f in (f_s, f_t)):
@@ -42,7 +49,16 @@ def paired_features(student: Structure, teacher: Structure, field: str, reader: 
         return FeaturePair(ours.x, theirs.x, ours.batch)
     if f_s.size(0) != f_t.size(0):
         raise DataError(f"{reader}: {field} is of {f_s.size(0)} samples (student) and {f_t.size(0)} (teacher).")
-    return FeaturePair(f_s, resized(f_t, f_s.shape[-2:]), None)
+    check_same_samples(student, teacher, reader, f"their maps {field}")
+    f_t = resized(f_t, f_s.shape[-2:])
+    mask = student.get("mask_map")
+    if mask is None or bool(mask.all()):
+        return FeaturePair(f_s, f_t, None)
+    if maps_only:
+        raise DataError(f"{reader} compares whole maps, so mask_map cannot shut cells of {field} out.")
+    seen = cell_mask(mask, f_s, reader)
+    ours, theirs = (elements(Structure(**{field: f}), field, reader).take(seen.flatten()) for f in (f_s, f_t))
+    return FeaturePair(ours.x, theirs.x, ours.batch)
 
 
 def _flat(field: Any) -> Any:

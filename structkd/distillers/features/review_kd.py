@@ -79,7 +79,7 @@ class ReviewKD(Distiller):
     def forward(self, student: Structure, teacher: Structure) -> dict[str, Tensor]:
         losses, deeper = [], None
         for field, fusion in zip(reversed(self.fields), reversed(self.fusions)):
-            f_s, f_t, _ = paired_features(student, teacher, field, "ReviewKD")
+            f_s, f_t, _ = paired_features(student, teacher, field, "ReviewKD", maps_only=True)
             f_s, f_t = (f if f.dim() == 4 else f[:, :, None, None] for f in (f_s, f_t))
             seen, deeper = fusion(f_s, deeper)
             losses.append(hierarchical_context(seen, f_t, self.pools))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from structkd.distillers.sample_ids import check_same_samples
 from structkd.errors import DataError
 from structkd.structure import Structure
 
@@ -39,9 +40,7 @@ def paired_samples(
         )
     if f_s.size(0) != f_t.size(0):
         raise DataError(f"{reader}: {field} is of {f_s.size(0)} samples (student) and {f_t.size(0)} (teacher).")
-    ids = [side.get("n_id") for side in (student, teacher)]
-    if all(isinstance(i, Tensor) and i.shape == f_s.shape[:1] for i in ids) and not bool((ids[0] == ids[1]).all()):
-        raise DataError(f"{reader}: n_id of student and teacher differ, so their rows of {field} are other samples.")
+    check_same_samples(student, teacher, reader, f"their rows of {field}")
     return (_pooled(f_s), _pooled(f_t)) if pooled else (f_s, f_t)
 
 

@@ -6,6 +6,7 @@ from torch import Tensor
 
 from structkd.distillers.base import Distiller
 from structkd.distillers.checks import one_of, positive
+from structkd.distillers.elements import paired_elements
 from structkd.distillers.rows import distilled_edges
 from structkd.losses.local_structure import KERNELS, edge_similarity, local_structure_kl
 from structkd.ops.knn import knn
@@ -57,14 +58,13 @@ class LSP(Distiller):
         self.k = k
 
     def forward(self, student: Structure, teacher: Structure) -> dict[str, Tensor]:
-        sides = (student[self.field], teacher[self.field])
         if self.k is None or "edge_index" in student.provides | teacher.provides:
+            sides = (student[self.field], teacher[self.field])
             edge_index, _ = distilled_edges(student, teacher, "LSP")
         else:
-            batch = student.get("batch")
-            edge_index = knn(sides[1], self.k, batch_x=batch)[0].flip(0)
-            if (mask := student.get("mask")) is not None:
-                edge_index = edge_index[:, mask[edge_index].all(0)]
+            ours, theirs = paired_elements(student, teacher, self.field, "LSP")
+            sides = (ours.x, theirs.x)
+            edge_index = knn(theirs.x, self.k, batch_x=ours.batch)[0].flip(0)
         score_s, score_t = (edge_similarity(x, edge_index, self.kernel, self.sigma) for x in sides)
         loss = local_structure_kl(score_s, score_t, edge_index[1], sides[0].size(0), self.student_first)
         return {"local_structure": loss}

@@ -7,6 +7,7 @@ from torch import Tensor
 from structkd.distillers.base import Distiller
 from structkd.distillers.checks import not_negative, positive
 from structkd.distillers.rows import distilled_rows
+from structkd.distillers.sample_ids import check_same_samples
 from structkd.losses.correlation import correlation_loss
 from structkd.structure import Structure
 
@@ -42,6 +43,7 @@ class DIST(Distiller):
         self.beta, self.gamma, self.tau = beta, gamma, tau
 
     def forward(self, student: Structure, teacher: Structure) -> dict[str, Tensor]:
+        check_same_samples(student, teacher, "DIST", "their logits")
         logits = distilled_rows(student, student.logits, teacher.logits)
         p_s, p_t = ((z.float() if z.dtype.itemsize < 4 else z).div(self.tau).softmax(-1) for z in logits)
         losses = {}

@@ -7,6 +7,7 @@ from torch import Tensor
 from structkd.distillers.base import Distiller
 from structkd.distillers.checks import not_negative, positive
 from structkd.distillers.rows import distilled_rows
+from structkd.distillers.sample_ids import check_same_samples
 from structkd.distillers.warm_up import warm_up
 from structkd.losses.decoupled import decoupled_kl
 from structkd.structure import Structure
@@ -48,6 +49,7 @@ class DKD(Distiller):
         self.share = warm_up(epoch, self.warm_up)
 
     def forward(self, student: Structure, teacher: Structure) -> dict[str, Tensor]:
+        check_same_samples(student, teacher, "DKD", "their logits")
         z_s, z_t, y = distilled_rows(student, student.logits, teacher.logits, student.y)
         labelled = y >= 0
         if not bool(labelled.all()):

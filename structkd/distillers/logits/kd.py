@@ -7,6 +7,7 @@ from torch import Tensor
 from structkd.distillers.base import Distiller
 from structkd.distillers.checks import positive
 from structkd.distillers.rows import distilled_rows
+from structkd.distillers.sample_ids import check_same_samples
 from structkd.losses.logits import kl_divergence
 from structkd.structure import Structure
 
@@ -33,5 +34,6 @@ class KD(Distiller):
         self.tau = tau
 
     def forward(self, student: Structure, teacher: Structure) -> dict[str, Tensor]:
+        check_same_samples(student, teacher, "KD", "their logits")
         z_s, z_t = distilled_rows(student, student.logits, teacher.logits)
         return {"soft_label": kl_divergence(z_s, z_t, self.tau, scale_tau2=True)}

@@ -5,11 +5,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from structkd.distillers.features.pairs import paired_features
-from structkd.errors import DataError
 from structkd.structure import Structure
 
 
@@ -48,16 +46,9 @@ def sampled_tokens(
         rows = draw(batch, most, generator)
         return Tokens(f_s[rows], f_t[rows], batch[rows])
     images, cells = f_s.size(0), f_s.size(2) * f_s.size(3)
-    visible = torch.arange(images * cells, device=f_s.device)
-    mask = student.get("mask_map")
-    if mask is not None:
-        if mask.dim() != 3 or len(mask) != images:
-            raise DataError(f"{reader}: mask_map has shape {list(mask.shape)}; expected [B={images}, h, w].")
-        height, width = f_s.shape[-2:]
-        visible = visible[F.interpolate(mask[:, None].float(), (height, width), mode="nearest").bool().flatten()]
-    image = visible.div(max(cells, 1), rounding_mode="floor")
+    image = torch.arange(images, device=f_s.device).repeat_interleave(cells)
     rows = draw(image, most, generator)
-    image, cell = image[rows], visible[rows] % max(cells, 1)
+    image, cell = image[rows], rows % max(cells, 1)
     x_s, x_t = (f.flatten(2)[image, :, cell] for f in (f_s, f_t))
     return Tokens(x_s, x_t, image)
 

@@ -4,7 +4,26 @@ import pytest
 import torch
 
 from structkd import Structure
-from structkd.distillers import CC, CRD, HKD, IRG, PKT, RKD, SRRL, VID, FitNet, ReviewKD, SimilarityPreserving
+from structkd.distillers import (
+    CC,
+    CRD,
+    DIST,
+    DKD,
+    HKD,
+    IRG,
+    KD,
+    LSP,
+    PKT,
+    RKD,
+    SRRL,
+    TRG,
+    VID,
+    AttentionTransfer,
+    ChannelWise,
+    FitNet,
+    ReviewKD,
+    SimilarityPreserving,
+)
 from structkd.errors import DataError
 
 WIDE, THIN, CLASSES, DATA = 6, 4, 5, 12
@@ -181,3 +200,92 @@ def test_relations_among_the_samples_of_a_batch():
     pair = student.embedding, teacher.embedding
     assert torch.allclose(losses["distance"], 25 * distance_loss(*pair))
     assert torch.allclose(losses["angle"], 50 * angle_loss(*pair))
+
+
+#: Those that read maps or logits without a word about samples of their own.
+MAPS = {
+    "AttentionTransfer": lambda: AttentionTransfer("neck"),
+    "ChannelWise": lambda: ChannelWise(THIN, WIDE, "neck"),
+    "FitNet": lambda: FitNet(THIN, WIDE, "neck"),
+    "ReviewKD": lambda: ReviewKD(["neck"], [THIN], [WIDE]),
+    "TRG": lambda: TRG(THIN, WIDE, "neck"),
+    "VID": lambda: VID(THIN, WIDE, "neck"),
+}
+LOGITS = {"DIST": DIST, "DKD": lambda: DKD(warm_up=0), "KD": KD}
+
+
+@pytest.mark.parametrize("name", sorted(MAPS | LOGITS))
+def test_maps_and_logits_of_other_samples_are_refused(name):
+    student, teacher = sides()
+    distiller = (MAPS | LOGITS)[name]().double().eval()
+    assert bool(torch.isfinite(total(distiller, student, teacher)))
+    with pytest.raises(DataError, match=f"{name}: n_id of student and teacher differ.*2 and 3 at place 0"):
+        distiller(student, Structure(**teacher.to_dict() | {"n_id": (teacher.n_id + 1) % DATA}))
+
+
+@pytest.mark.parametrize("name", ["AttentionTransfer", "FitNet", "RKD", "TRG", "VID"])
+def test_cells_that_a_mask_shuts_out_do_not_count(name):
+    """What stands in them changes nothing; a mask of another grid is read at the nearest cell."""
+    build_map = MAPS.get(name, lambda: RKD("neck", elements=50))
+    student, teacher = sides()
+    mask = torch.rand(7, 2, 3) < 0.6
+    mask[0] = True
+    shut = ~mask.repeat_interleave(2, 1)[:, None]  # of 4 x 3 cells
+    values = []
+    for noise in (0.0, 9.0):
+        torch.manual_seed(0)
+        distiller = build_map().double().eval()
+        fields = [dict(s.to_dict(), neck=s.neck + noise * shut) for s in (student, teacher)]
+        values.append(total(distiller, Structure(**fields[0], mask_map=mask), Structure(**fields[1])))
+    torch.testing.assert_close(values[0], values[1])
+    torch.manual_seed(0)
+    whole = total(build_map().double().eval(), student, teacher)
+    assert not torch.allclose(whole, values[0])
+    torch.manual_seed(0)
+    everything = Structure(**student.to_dict(), mask_map=torch.ones_like(mask))
+    assert torch.equal(total(build_map().double().eval(), everything, teacher), whole)
+    with pytest.raises(DataError, match=rf"{name}: mask_map has shape \[2, 2, 3\]; expected \[B=7, h, w\]"):
+        build_map().double()(Structure(**student.to_dict(), mask_map=mask[:2]), teacher)
+
+
+def test_a_mask_of_cells_where_whole_maps_are_needed():
+    student, teacher = sides()
+    masked = Structure(**student.to_dict(), mask_map=torch.arange(84).view(7, 4, 3) > 5)
+    with pytest.raises(DataError, match="ReviewKD compares whole maps"):
+        build("ReviewKD", "neck")(masked, teacher)
+
+
+def beside_rows(structure, tokens=3):
+    """The same samples in a Structure that also holds rows of tokens."""
+    count = len(structure.y)
+    return Structure(
+        **structure.to_dict() | {
+            "x": double(count * tokens, 2),
+            "batch": torch.arange(count).repeat_interleave(tokens),
+            "n_id": (structure.n_id[:, None] * tokens + torch.arange(tokens)).flatten(),
+            "mask": torch.arange(count * tokens) % 2 > 0,
+            "image_id": structure.n_id,
+        }
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["HKD", "LSP", "RKD", "VID", "ReviewKD", "CC", "KD"])
+def test_vectors_beside_rows_of_tokens(name):
+    """`batch`, `mask` and `n_id` of the tokens say nothing about a vector or logits a sample."""
+    made = {"KD": KD, "LSP": lambda: LSP("embedding", k=3)}.get(name)
+    student, teacher = sides()
+    values = []
+    for pair in ((student, teacher), (beside_rows(student), beside_rows(teacher))):
+        distiller = made().double().eval() if made else build(name)
+        values.append(total(distiller, *pair))
+    torch.testing.assert_close(*values)
+    other = beside_rows(teacher)
+    other.image_id = (other.image_id + 1) % DATA
+    with pytest.raises(DataError, match=f"{name}: n_id of student and teacher differ"):
+        distiller(beside_rows(student), other)
+
+
+def test_neighbours_of_rows_that_do_not_belong_together():
+    student, teacher = sides()
+    with pytest.raises(DataError, match=r"LSP: embedding is of size \[7\].*\[6\]"):
+        LSP("embedding", k=3)(student, part(teacher, slice(0, 6)))
