@@ -127,7 +127,7 @@ class ModularView:
             for run in (lambda model: logits_of(model(pair)), lambda model: run_steps(model, self.steps, pair)):
                 torch.manual_seed(0)
                 drawn.append(run(copy.deepcopy(self.model).train()))
-        self._compare(*reversed(drawn), " in training mode")
+        self._compare(drawn[1], drawn[0], " in training mode")
 
     def _compare(self, found: Tensor, expected: Tensor, when: str) -> None:
         if found.shape != expected.shape or not torch.equal(found, expected):
