@@ -102,8 +102,9 @@ def token_graph_loss(
     Differences: published are `support="own"`, `normalise="all"`, `first="student"`, `tau=1` and the sum over tokens in
     place of the mean (a published weight beta is beta N here); k, sigma and its unit are not published, nor whether the
     student has neighbours of its own. That form hardly teaches: weights of at most 1 among N - k zeros leave the
-    softmax almost uniform, so that its gradient is tens to hundreds of times weaker than the default's and falls as
-    tokens are added (`tools/benchmark.py tokens`). The default compares the k weights that carry the relation, on one
+    softmax almost uniform, so that its gradient is tens to hundreds of times weaker than on the teacher's neighbours,
+    thousands of times weaker than the default's (at `tau=0.1`), and falls as tokens are added (`tools/benchmark.py
+    tokens`). The default compares the k weights that carry the relation, on one
     support, the teacher's first as in every other divergence here.
 
     Two things decide whether the sparse form teaches or destroys. The unit: in units of the whole graph (or absolute

@@ -20,7 +20,8 @@ from structkd.structure import Structure
 SIZES = {
     "small": "128 tokens of 8 images: a trial",
     "full": "1,024, 4,096 and 16,384 tokens of 64, 256 and 1,024 images (16 of each image's 8 x 8); the baseline is "
-    "the published form in dense matrices, one of which takes 1,074 MB at 16,384 tokens: 12 GB, half an hour",
+    "the published form in dense matrices, one of which takes 1,074 MB at 16,384 tokens: 12 GB, seven to thirty "
+    "minutes",
 }
 IMAGES = {"small": (8,), "full": (64, 256, 1024)}
 TOKENS, CELLS, STUDENT, TEACHER, CLUSTERS = 16, 8, 128, 256, 100
