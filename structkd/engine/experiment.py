@@ -88,9 +88,13 @@ def _run_seeds(
         return {name: kind(name, stage, data, seed, folder, config) for name, stage in config.get(which, {}).items()}
 
     readers = {other: f"stages.{name}.{key}" for name, stage in config.stages.items() for key, other in needs(stage)}
+
+    def require_taken(seed: int) -> None:
+        for name, stage in stages(seed, which="taken").items():
+            stage.require(switches.amp, readers.get(name, "Another stage's model"))
+
     for seed in seeds:
-        for taken, stage in stages(seed, which="taken").items():
-            stage.require(switches.amp, readers.get(taken, "Another stage's model"))
+        require_taken(seed)
 
     runs: dict[int, dict[str, Any]] = {}
     results: dict[str, Any] = {}
@@ -102,13 +106,30 @@ def _run_seeds(
             for rehearsal in stages(seed, Rehearsal).values():
                 rehearsal.check(switches)
             if is_main_process() and not switches.resume:
-                for stage in (stage for each in seeds for stage in stages(each).values()):
-                    stage.forget()
-        runs[seed] = {name: stage.run(switches) for name, stage in stages(seed).items()}
+                forget([stage for each in seeds for stage in stages(each).values()])
+        runs[seed] = {}
+        for name, stage in stages(seed).items():
+            require_taken(seed)  # again: a stage that one of them builds on may have been trained anew just now
+            runs[seed][name] = stage.run(switches)
         results = collect(config, runs, config.get("title", name), data.protocol, data.primary_metric)
         if is_main_process():
             atomic_write_json(results_in / "results.json", results)
     return results | {"folder": str(results_in)}
+
+
+def forget(stages: Sequence[StageRun]) -> None:
+    """Remove what says how far earlier runs of the stages came; of none of them where another process runs one.
+
+    Raises:
+        CheckpointError: another process runs one of them, which it names.
+    """
+    there = [stage for stage in stages if stage.folder.is_dir()]
+    for stage in there:  # one after the other: there may be more of them than a process may hold files open
+        with stage.lock():
+            pass
+    for stage in there:
+        with stage.lock():
+            stage.forget()
 
 
 def check_seeds(seeds: Any) -> None:

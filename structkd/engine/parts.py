@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from structkd.adapters import Adapter
 from structkd.engine.checkpoint import load, load_weights
-from structkd.engine.registry import ADAPTERS, MODELS, build
+from structkd.engine.registry import ADAPTERS, MODELS, build, building, check_arguments
 from structkd.errors import CheckpointError, ConfigError, located, nearest
 from structkd.models import TINEDStudent, VMoE, inject_, narrow_, upcycle_
 
@@ -60,13 +60,20 @@ def initialise(student: nn.Module, teacher: nn.Module, source: str, narrow: Mapp
     """Start `student` from `teacher`, which came from `source`: layer by layer for a TINED student, with copies of its
     MLPs for a V-MoE from a dense model, with the leading channels where `narrow` gives the arguments of `narrow_`, else
     as it is."""
+    whole = isinstance(student, TINEDStudent) or (isinstance(student, VMoE) and not isinstance(teacher, VMoE))
+    if whole and narrow is not None:
+        raise ConfigError(
+            f"{source}: narrow takes the leading channels of a wider model of the same kind, but a "
+            f"{type(student).__name__} takes whole layers of a {type(teacher).__name__}. Leave narrow out."
+        )
     if isinstance(student, TINEDStudent):
         inject_(student, teacher)
-    elif isinstance(student, VMoE) and not isinstance(teacher, VMoE):
+    elif whole and isinstance(student, VMoE):
         with located(source):
             upcycle_(student, teacher)
     elif narrow is not None:
-        with located(source):
+        with building(source):
+            check_arguments(narrow_, narrow, "narrow")
             narrow_(student, teacher, **narrow)
     else:
         load_weights(student, teacher.state_dict(), source)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -25,6 +26,8 @@ from structkd.engine.registry import DISTILLERS, HOOKS, OBJECTIVES, build, find_
 from structkd.engine.schedules import weight
 from structkd.engine.task import Comparison, DistillTask
 from structkd.engine.teachers import LiveTeacher, Teacher
+from structkd.engine.upstream import BuiltOn
+from structkd.errors import CheckpointError, reason
 from structkd.structure import Structure
 
 AnyStage = TypeVar("AnyStage", bound="Stage")
@@ -153,6 +156,42 @@ class Stage:
         return with_cycles(self.config.get("param_scheduler"), lr, steps, where)
 
     # -- what it left -----------------------------------------------------------------------------------------
+
+    @property
+    def result_file(self) -> Path:
+        return self.folder / "result.json"
+
+    def identity(self, amp: bool) -> dict[str, str]:
+        """What a result or a checkpoint must agree with to be taken up again."""
+        config = {**self.config, **({"amp": True} if amp else {})}
+        return {
+            "config_text": json.dumps(plain_config(config), sort_keys=True),
+            "data_text": json.dumps(plain_config(self.top["data"]), sort_keys=True),
+        }
+
+    def built_on(self) -> BuiltOn:
+        """The weights that the stage builds on, as they are now."""
+        return BuiltOn(self.name, self.config, self.seed_folder)
+
+    def complete(self, identity: Mapping[str, str]) -> dict[str, Any] | None:
+        """The result of a run that ended, if there is one; an error if it was a run of something else, or built on
+        other weights than are there now."""
+        if not self.result_file.is_file():
+            return None
+        try:
+            result = json.loads(self.result_file.read_text())
+        except ValueError as error:
+            raise CheckpointError(
+                f"{self.result_file} is damaged ({reason(error)}). Remove it to run the stage again."
+            ) from error
+        for key, text in identity.items():
+            if result.get(key, text) != text:
+                raise CheckpointError(
+                    f"{self.result_file} belongs to another config of stage '{self.name}' or of its data. "
+                    "Choose another --work-dir, or restore the config to resume."
+                )
+        self.built_on().compare(result, self.result_file)
+        return result
 
     def outputs(self) -> Structure:
         """What `store_outputs` wrote, computed again where that is missing or damaged; an error where it was computed

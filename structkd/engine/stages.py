@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import copy
-import json
 import logging
 import time
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from mmengine.config import Config
-from mmengine.dist import barrier, get_rank, get_world_size, is_main_process
+from mmengine.dist import barrier, broadcast_object_list, get_rank, get_world_size, is_main_process
 
 from structkd.engine.checkpoint import save
 from structkd.engine.config import plain_config
@@ -24,7 +24,8 @@ from structkd.engine.parts import STUDENT_FORMAT
 from structkd.engine.runner import Runner
 from structkd.engine.stage import Stage
 from structkd.engine.task import DistillTask
-from structkd.errors import CheckpointError, ConfigError, located, reason
+from structkd.engine.upstream import BuiltOn
+from structkd.errors import ConfigError, located
 from structkd.evaluation.efficiency import count_parameters
 from structkd.files import atomic_write_json
 
@@ -44,40 +45,14 @@ class Switches:
 class StageRun(Stage):
     """A stage while it runs: trained, or taken up again, or skipped where it is complete."""
 
-    @property
-    def result_file(self) -> Path:
-        return self.folder / "result.json"
+    def lock(self) -> AbstractContextManager[None]:
+        """Within the block no other process runs the stage; an error that names it where one does."""
+        return alone(self.folder / "lock", self.label)
 
     def forget(self) -> None:
-        """Remove what says how far an earlier run came, so that nobody takes it for this run's."""
+        """Remove what says how far an earlier run came, so that nobody takes it for this run's. Needs the `lock`."""
         for file in (self.result_file, self.folder / "last.pth"):
             file.unlink(missing_ok=True)
-
-    def identity(self, amp: bool) -> dict[str, str]:
-        """What a result or a checkpoint must agree with to be taken up again."""
-        config = {**self.config, **({"amp": True} if amp else {})}
-        return {
-            "config_text": json.dumps(plain_config(config), sort_keys=True),
-            "data_text": json.dumps(plain_config(self.top["data"]), sort_keys=True),
-        }
-
-    def complete(self, identity: Mapping[str, str]) -> dict[str, Any] | None:
-        """The result of a run that ended, if there is one; an error if it was a run of something else."""
-        if not self.result_file.is_file():
-            return None
-        try:
-            result = json.loads(self.result_file.read_text())
-        except ValueError as error:
-            raise CheckpointError(
-                f"{self.result_file} is damaged ({reason(error)}). Remove it to run the stage again."
-            ) from error
-        for key, text in identity.items():
-            if result.get(key, text) != text:
-                raise CheckpointError(
-                    f"{self.result_file} belongs to another config of stage '{self.name}' or of its data. "
-                    "Choose another --work-dir, or restore the config to resume."
-                )
-        return result
 
     def require(self, amp: bool, reader: str) -> None:
         """Raise a `ConfigError` unless an earlier run of the work dir completed this stage, which `reader` names."""
@@ -94,17 +69,31 @@ class StageRun(Stage):
 
     def _run(self, switches: Switches) -> dict[str, Any]:
         identity = self.identity(switches.amp)
-        result = self.complete(identity) if switches.resume else None
-        if result is not None:
-            logger.info("%s  already complete, skipped", self.label)
+        if (result := self._ended(switches, identity)) is not None:
             return result
         self.folder.mkdir(parents=True, exist_ok=True)
-        with alone(self.folder / "lock", self.label):
+        with self.lock():
+            # Since that look another process may have ended the stage, or have left something of its own there.
+            if (result := self._ended(switches, identity)) is not None:
+                return result
+            if is_main_process() and not switches.resume:
+                self.forget()
             return self._finish(switches, identity)
+
+    def _ended(self, switches: Switches, identity: Mapping[str, str]) -> dict[str, Any] | None:
+        """The result to take up, if there is one. All processes of a run go by what the first of them finds."""
+        if not switches.resume:
+            return None
+        found = [self.complete(identity)]
+        broadcast_object_list(found)
+        if found[0] is not None:
+            logger.info("%s  already complete, skipped", self.label)
+        return found[0]
 
     def _finish(self, switches: Switches, identity: Mapping[str, str]) -> dict[str, Any]:
         started = time.monotonic()
-        task, training, last = self._train(switches, identity)
+        built_on = self.built_on()
+        task, training, last = self._train(switches, identity, built_on)
         metrics = self.evaluate(task)
         if self.data.reports_last:
             metrics |= self._last_metrics(task, metrics, last)
@@ -112,6 +101,7 @@ class StageRun(Stage):
             "stage": self.name,
             "seed": self.seed,
             **identity,
+            "built_on": built_on.weights,
             "metrics": metrics,
             **training,
             "seconds": round(time.monotonic() - started, 2),
@@ -151,7 +141,7 @@ class StageRun(Stage):
         return {f"last/{name[5:]}": value for name, value in metrics.items() if name.startswith("test/")}
 
     def _train(
-        self, switches: Switches, identity: Mapping[str, str]
+        self, switches: Switches, identity: Mapping[str, str], built_on: BuiltOn
     ) -> tuple[DistillTask, dict[str, Any], Mapping[str, Any] | None]:
         """The task with its selected weights, how they were selected, and the last weights where those are others."""
         if "train_cfg" not in self.config:  # nothing to learn (a heuristic), or learnt before
@@ -163,12 +153,14 @@ class StageRun(Stage):
                 },
                 None,
             )
-        runner, selection = self._runner(switches, identity)
+        runner, selection = self._runner(switches, identity, built_on)
         runner.train()
         chosen = selection.chosen(runner.epoch)
         return bare(runner.model), {"selected": chosen, "epochs": runner.epoch}, selection.last
 
-    def _runner(self, switches: Switches, identity: Mapping[str, str]) -> tuple[Runner, SelectionHook]:
+    def _runner(
+        self, switches: Switches, identity: Mapping[str, str], built_on: BuiltOn
+    ) -> tuple[Runner, SelectionHook]:
         task = self.build_task()
         config = self.config
         selection = self.build_selection()
@@ -195,6 +187,7 @@ class StageRun(Stage):
             custom_hooks=[
                 TaskHook(),
                 selection,
+                built_on,
                 HistoryHook(),
                 ProgressHook(self.label),
                 ResumeHook(config.get("checkpoint_interval", 20)),

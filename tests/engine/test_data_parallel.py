@@ -1,5 +1,6 @@
 """Two processes train images, modules and detectors as one process does with the same global batch."""
 
+import copy
 import os
 import shutil
 import socket
@@ -42,12 +43,19 @@ def in_processes(count, work):
     assert not any(failed), "a process failed, see its traceback above"
 
 
+def of_stages(config, names):
+    """The config with these of its stages and no others."""
+    chosen = copy.deepcopy(config)
+    chosen.stages = {name: stage for name, stage in chosen.stages.items() if name in names}
+    return chosen
+
+
 def compare(config, before, stage, folder):
     """Train `stage` in one and in two processes, after the stages `before` it in one; its weights must agree."""
-    config.run = before
-    run_experiment(config, folder / "one", [0], Switches())
+    run_experiment(of_stages(config, before), folder / "one", [0], Switches())
     shutil.copytree(folder / "one", folder / "two")
-    config.run = [*before, stage]
+    assert not (folder / "two" / "seed_0" / stage).exists()
+    config = of_stages(config, [*before, stage])
     run_experiment(config, folder / "one", [0], Switches(resume=True))
     in_processes(2, lambda: run_experiment(config, folder / "two", [0], Switches(resume=True, launcher="pytorch")))
     one, two = (

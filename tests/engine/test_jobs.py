@@ -133,12 +133,20 @@ def test_pairs_in_two_processes_one_of_them_killed(config, serial, tmp_path, com
     deadline = time.monotonic() + 240
     while not (folder / "last.pth").exists() and both[1].poll() is None and time.monotonic() < deadline:
         time.sleep(0.01)
-    # A third process is kept from a pair that is being trained.
-    taken = command("train", config, "--work-dir", work, "--cfg-options", "run=[pair_1]")
-    os.killpg(both[1].pid, signal.SIGKILL)
+    os.killpg(both[1].pid, signal.SIGSTOP)  # so that it is still at it when the others have looked
+    # Others are kept from a pair that is being trained, whatever else they run, and take nothing of it away.
+    try:
+        others = [
+            command("train", config, "--work-dir", work, *resume, "--cfg-options", "run=[meta,pair_1]")
+            for resume in (["--resume"], [])
+        ]
+    finally:
+        os.killpg(both[1].pid, signal.SIGKILL)
     assert both[1].wait() == -signal.SIGKILL and (folder / "last.pth").exists()
     assert not (folder / "student.pth").exists(), "the job ended before it could be killed"
-    assert (taken.code, "is being run by another process" in taken.err) == (2, True)
+    for other in others:
+        assert other.code == 2 and "[seed 0] pair_1 is being run by another process" in other.err, other.err
+    assert (work / "seed_0" / "meta" / "result.json").exists()
     assert both[0].wait(240) == 0
     assert_same(weights(work, "pair_0"), weights(serial, "pair_0"))
 
@@ -146,7 +154,9 @@ def test_pairs_in_two_processes_one_of_them_killed(config, serial, tmp_path, com
     assert done.code == 0, done.err
     assert_same(weights(work, "pair_1"), weights(serial, "pair_1"))
     assert all((work / name).read_bytes() == content for name, content in tops.items())
-    assert {path.name for path in (work / "jobs").iterdir()} == {"pair_0.seed_0", "pair_1.seed_0"}
+    assert {path.name for path in (work / "jobs").iterdir()} == {
+        "pair_0.seed_0", "pair_1.seed_0", "meta+pair_1.seed_0",
+    }  # fmt: skip
 
     whole = command("train", config, "--work-dir", work, "--resume")
     assert whole.code == 0, whole.err

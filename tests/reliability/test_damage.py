@@ -48,7 +48,9 @@ def digit(path):
 
 
 def other_weights(path):
-    """The outputs are whole, but the weights beside them are others: the older ones belong to nothing."""
+    """The outputs are whole, but the weights beside them are others: the older ones belong to nothing. The student
+    starts anew, since its checkpoint is of those that it was built on."""
+    (path.parents[1] / "student" / "last.pth").unlink()
     content = torch.load(path, weights_only=True)
     for value in content["state_dict"].values():
         value.mul_(2.0)
