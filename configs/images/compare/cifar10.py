@@ -12,6 +12,7 @@ run = [
     "similarity",
     "crd",
     "dist",
+    "srrl",
     "cnn",
     "cnn_kd",
     "cnn_trg",

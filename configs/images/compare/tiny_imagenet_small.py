@@ -12,6 +12,7 @@ run = [
     "rkd",
     "similarity",
     "dist",
+    "srrl",
     "cnn",
     "cnn_kd",
     "cnn_trg",
