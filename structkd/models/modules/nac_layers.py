@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from structkd.models.images.vit import DropPath
-from structkd.models.modules.nac_graph import signature_distances
+from structkd.models.modules.nac_graph import connection_kernel, signature_distances
 from structkd.models.modules.records import Record, Recorder
 
 
@@ -84,10 +84,14 @@ class Connectivity(Recorder):
         self.truncation, self.temperature = truncation, temperature
         self.log_bandwidth = nn.Parameter(torch.tensor(0.0))
 
+    @property
+    def bandwidth(self) -> Tensor:
+        """Scalar, learnt from 1."""
+        return self.log_bandwidth.exp()
+
     def forward(self, receivers: Tensor, senders: Tensor, samples: int) -> Connections:
         distance = signature_distances(receivers, senders)
-        log_kernel = -distance.clamp(min=0) / self.log_bandwidth.exp()
-        kernel = log_kernel.exp() * (distance <= self.truncation)
+        log_kernel, kernel = connection_kernel(distance, self.bandwidth, self.truncation)
         if not self.training or self.temperature is None:
             return Connections(kernel, log_kernel)
         # log of a relaxed sample: logit = log p - log(1 - p), away from p = 1, which a latent's own distance gives.

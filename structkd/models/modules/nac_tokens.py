@@ -53,7 +53,8 @@ class ImageTokens(nn.Module):
         stride: pixels of a token each way.
 
     Raises:
-        ConfigError: no stages, or channels that they cannot halve. DataError: images that are not made of whole tokens.
+        ConfigError: no stages, channels that they cannot halve, a wrong patch size. DataError: images that are not made
+            of whole tokens.
     """
 
     def __init__(
@@ -70,6 +71,8 @@ class ImageTokens(nn.Module):
             raise ConfigError(
                 f"stem_depths={list(depths)}: expected blocks of one stage or more that halve {channels}."
             )
+        if patch_size is not None and (not isinstance(patch_size, int) or patch_size < 1):
+            raise ConfigError(f"patch_size={patch_size!r}: expected a whole number of pixels, 1 or more, or None.")
         side = image_size if isinstance(image_size, int) else min(image_size)
         patch = patch_size or max(1, side // (TOKENS * 2**halvings))
         self.stride = patch * 2**halvings

@@ -58,13 +58,23 @@ def test_planted_partition():
 
 
 @pytest.mark.parametrize("kind", GRAPHS)
-def test_fitted_signatures_give_the_graph(kind):
-    ties = prior_graph(16, dict(name=kind, **OPTIONS[kind]))
+@pytest.mark.parametrize("nodes, cut", [(16, 0.9), (32, 0.9), (64, 0.6), (256, 0.9)])
+def test_fitted_signatures_give_the_graph(kind, nodes, cut):
+    ties = prior_graph(nodes, dict(name=kind, **OPTIONS[kind]))
+    signatures = fitted_signatures(ties, 64, cut)
+    distance = signature_distances(signatures, signatures)
+    pairs = ~torch.eye(nodes, dtype=torch.bool)
+    assert torch.equal((distance <= cut)[pairs], ties[pairs])
+    assert float((distance - cut)[pairs].abs().min()) > 0.004  # half the margin
+    # Not far beyond the cut: what the signatures owe at a hinge of 0.4 is about nothing.
+    assert float(hinge_repulsion(signatures, 0.4)) < 0.05
+    torch.testing.assert_close(signatures.norm(dim=1), torch.ones(nodes))
+
+
+def test_fitted_signatures_are_constants_from_the_seed():
+    ties = prior_graph(16, dict(name="scale_free"))
     signatures = fitted_signatures(ties, 64, 0.9)
-    near = signature_distances(signatures, signatures) <= 0.9
-    pairs = ~torch.eye(16, dtype=torch.bool)
-    assert float((near == ties)[pairs].float().mean()) > 0.99
-    assert not signatures.requires_grad
+    assert not signatures.requires_grad and not torch.equal(signatures, fitted_signatures(ties, 64, 0.9, seed=1))
     with torch.no_grad():  # as where a model is built for its weights only
         assert torch.equal(signatures, fitted_signatures(ties, 64, 0.9))
     assert fitted_signatures(ties[:1, :1], 4, 0.9).shape == (1, 4)
@@ -80,12 +90,32 @@ def test_repulsion_by_hand(generator):
     assert gradcheck(lambda x: hinge_repulsion(x, 0.9), (x,))
 
 
-def test_block_model_by_hand():
-    target = torch.tensor([[0.0, 0.9], [0.9, 0.0]])
-    kernel = torch.tensor([[1.0, 0.5], [0.5, 1.0]])
-    assert float(block_model_loss(kernel, target)) == pytest.approx(math.log(2))
-    best = block_model_loss(target, target)
-    assert float(best) < float(block_model_loss(kernel, target))
+def test_distances_under_autocast(generator):
+    x = torch.randn(5, 7, generator=generator)
+    exact = signature_distances(x, x)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(signature_distances(x, x), exact)
+    half = signature_distances(x.bfloat16(), x.bfloat16())
+    assert half.dtype == torch.float32 and float(half.diagonal().abs().max()) < 1e-6
+
+
+def test_block_model_by_hand(generator):
+    # Two latents at a distance of 0.5: strengths exp(-0.5) and exp(-0.25) at bandwidths 1 and 2; each itself: 1.
+    signatures = torch.tensor([[1.0, 0], [1, math.sqrt(3)]])
+    target = torch.tensor([[0.9, 0.3], [0.3, 0.9]])
+    pairs = [(math.exp(-0.5) - 0.3) ** 2, (math.exp(-0.25) - 0.3) ** 2]
+    loss = block_model_loss(signatures, target, torch.tensor([1.0, 2.0]), 0.9)
+    assert float(loss) == pytest.approx(sum(0.5 * pair + 0.5 * 0.1**2 for pair in pairs), rel=1e-5)
+    # Beyond the cut there is no connection, whatever the bandwidth.
+    loss = block_model_loss(signatures, target, torch.tensor([1.0]), 0.4)
+    assert float(loss) == pytest.approx(0.5 * 0.3**2 + 0.5 * 0.1**2, rel=1e-5)
+    x = torch.randn(5, 3, generator=generator, dtype=torch.float64, requires_grad=True)
+    bandwidths = torch.tensor([0.5, 2.0], dtype=torch.float64, requires_grad=True)
+    target = torch.rand(5, 5, generator=generator, dtype=torch.float64)
+    pairs = ~torch.eye(5, dtype=torch.bool)
+    near = (signature_distances(x, x)[pairs] <= 0.9).float().mean()
+    assert 0 < float(near) < 1
+    assert gradcheck(lambda x, b: block_model_loss(x, target, b, 0.9), (x, bandwidths))
 
 
 @pytest.mark.parametrize(
@@ -95,6 +125,11 @@ def test_block_model_by_hand():
         (dict(m=2), "graph.name=None"),
         (dict(name="scale_free", p=1), "does not fit"),
         (dict(name="scale_free", m=10), "m=10, expected 1 to 9"),
+        (dict(name="erdos_renyi", p=7), "erdos_renyi: p=7, expected a probability, 0 to 1"),
+        (dict(name="erdos_renyi", p=-0.1), "p=-0.1, expected"),
+        (dict(name="planted_partition", groups=2, p_in=1.5), "planted_partition: p_in=1.5, expected"),
+        (dict(name="planted_partition", groups=2, p_out=float("nan")), "p_out=nan, expected"),
+        (dict(name="planted_partition", parts=2), "does not fit"),
         (dict(name="ring_of_cliques", cliques=3), "10 mediators cannot be cut into 3 equal groups"),
     ],
 )

@@ -53,6 +53,16 @@ def test_samples_are_relaxed_bernoulli_variables():
     assert Connectivity(temperature=None).train()(a, b, 2).log_weight.shape == (1, 3)
 
 
+@pytest.mark.parametrize("temperature", [0.5, 2.0])
+def test_temperature_divides_the_logits_of_samples(temperature):
+    a, b = torch.tensor([[1.0, 0]]), torch.tensor([[1.0, 1], [1, 5]])
+    torch.manual_seed(3)
+    plain = Connectivity(temperature=1.0)(a, b, 50).log_weight.double().exp().logit()
+    torch.manual_seed(3)
+    log_weight = Connectivity(temperature=temperature)(a, b, 50).log_weight
+    torch.testing.assert_close(log_weight.double().exp().logit(), plain / temperature, rtol=1e-3, atol=1e-3)
+
+
 def test_signatures_and_bandwidth_learn_from_samples():
     connect = Connectivity()
     a = torch.tensor([[1.0, 0], [0.9, 0.1]], requires_grad=True)
