@@ -142,6 +142,8 @@ structkd_env() {
     structkd_step "structkd[$extras] and what it needs" \
         structkd_pip --no-build-isolation --editable "$structkd_root[$extras]" || return 1
     structkd_step "check of OpenCV" structkd_opencv || return 1
+    # Its first import writes a grammar into the user's cache (yapf's), which two processes must not do at once.
+    structkd_step "check of mmengine" "$PYTHON" -c 'import importlib.util as u; u.find_spec("mmengine") and __import__("mmengine")' || return 1
     structkd_step "check of torch" "$PYTHON" -c 'import torch, torch_geometric' || return 1
     "$PYTHON" - "$kind" <<'PY'
 import platform, sys
