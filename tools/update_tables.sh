@@ -42,6 +42,11 @@ done
 "$python" tools/report.py "${overview[@]}" --stages teacher plain glnn ffg2m --markdown README.md --section overview
 "$python" tools/benchmark.py graphs --load tools/benchmarks/results/graphs_arxiv_cpu.json --markdown README.md \
     --section benchmark
+overview=()
+for experiment in digits cifar10_small cifar10_small_long_tailed tiny_imagenet_small tiny_imagenet_small_long_tailed; do
+    overview+=("configs/images/compare/results/$experiment.json")
+done
+"$python" tools/report.py "${overview[@]}" --stages teacher plain kd rkd trg --markdown README.md --section overview_images
 for suite in points tokens; do
     "$python" tools/benchmark.py "$suite" --load "tools/benchmarks/results/${suite}_cpu.json" --markdown README.md \
         --section "benchmark_$suite"

@@ -62,7 +62,7 @@ class Relations:
 
 
 def token_relations(tokens: Tensor, query: Tensor, k: int) -> Relations:
-    """The graph that TRG compares (`structkd.losses.token_graph`), at some of its tokens.
+    """The graph that TRG compares by default (`structkd.losses.token_graph`), at some of its tokens.
 
     Args:
         tokens: [B, C, h, w].
@@ -70,8 +70,8 @@ def token_relations(tokens: Tensor, query: Tensor, k: int) -> Relations:
         k: relations of each, or as many as there are.
     """
     x = tokens.detach().float().permute(0, 2, 3, 1).flatten(0, 2)
-    (_, near), distance = knn(x, k)
-    weight = gaussian_weights(distance.square())
+    (token, near), distance = knn(x, k)
+    weight = gaussian_weights(distance.square(), unit="token", row=token)
     width = min(k, len(x) - 1)
     return Relations(query, near.view(-1, width)[query], weight.view(-1, width)[query])
 
@@ -87,7 +87,7 @@ def plot_token_relations(
     """Draw the strongest relations of a few tokens across some images, one row of images a network.
 
     The first panel is the teacher's. A student's relation that is the teacher's too is drawn as a line, one that is not
-    is dashed; the heavier the line, the larger the weight of the relation among all of that network.
+    is dashed; the heavier the line, the larger the weight of the relation among those of its token.
 
     Args:
         path: image file to write; the suffix chooses the format (`.png`).

@@ -4,6 +4,7 @@ import torch
 
 pytest.importorskip("matplotlib")
 
+from structkd.distillers.grids import resized
 from structkd.errors import DataError
 from structkd.visualization import tokens
 from structkd.visualization.tokens import Relations, TokenMaps, plot_token_relations, token_relations
@@ -20,8 +21,8 @@ def test_relations_by_hand():
     # Tokens 0, 1, 2 of the first image at 0, 10, 20; tokens 3, 4, 5 of the second at 1, 11, 100.
     graph = token_relations(line(0.0, 10, 20, 1, 11, 100), torch.tensor([0, 4]), 2)
     assert graph.neighbor.tolist() == [[3, 1], [1, 2]]
-    squares = torch.tensor([1, 100, 1, 81, 81, 100, 1, 81, 1, 81, 6400, 7921.0])
-    expected = torch.exp(-torch.tensor([[1, 100], [1, 81.0]]) / squares.mean())
+    squares = torch.tensor([[1, 100], [1, 81.0]])  # in units of each token's own mean
+    expected = torch.exp(-squares / squares.mean(1, keepdim=True))
     assert torch.allclose(graph.weight, expected)
 
 
@@ -40,7 +41,7 @@ def test_a_picture_of_three_networks(tmp_path, monkeypatch):
     frame = tokens.save
     monkeypatch.setattr(tokens, "save", lambda figure, path: titles.extend(_titles(figure)) or frame(figure, path))
     teacher = torch.randn(2, 5, 7, 7)  # of another grid, and more channels
-    student = torch.nn.functional.interpolate(teacher, (4, 6), mode="bilinear", align_corners=False)
+    student = resized(teacher, (4, 6))
     panels = [TokenMaps("teacher", teacher), TokenMaps("plain", student[:, :2]), TokenMaps("distilled", 3 * student)]
     path = plot_token_relations(tmp_path / "deep" / "tokens.png", IMAGES, panels, k=4, title="two images")
     image = imread(path)

@@ -12,7 +12,6 @@ run = [
     "rkd",
     "similarity",
     "dist",
-    "srrl",
     "cnn",
     "cnn_kd",
     "cnn_trg",

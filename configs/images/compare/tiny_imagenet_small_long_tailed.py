@@ -2,4 +2,4 @@
 _base_ = "tiny_imagenet_small.py"
 title = "Image classifiers distilled, small: a pretrained EfficientNet-Lite0 teaches a ViT and a CNN, long-tailed"
 data = dict(protocol=dict(_delete_=True, name="long_tailed", factor=20))
-run = ["teacher", "plain", "kd", "trg", "rkd", "dist", "srrl", "cnn", "cnn_kd", "cnn_trg"]
+run = ["teacher", "plain", "kd", "trg", "rkd", "dist", "cnn", "cnn_kd", "cnn_trg"]

@@ -120,14 +120,26 @@ def test_records_and_what_is_owed():
     assert owed_losses(records) == {}
 
 
-def test_mediators_begin_connected_as_the_prior_says():
-    model = nac(graph=dict(name="ring_of_cliques", cliques=2)).eval()
+@pytest.mark.parametrize("truncation", [0.5, 0.9])
+def test_mediators_begin_connected_as_the_prior_says(truncation):
+    model = nac(graph=dict(name="ring_of_cliques", cliques=2), truncation=truncation).eval()
     with recorded(model) as records:
         model(torch.rand(1, 3, 8, 8))
     near = records["layers.0.attn.connect"].kernel[:, 4:] > 0
     expected = torch.kron(torch.eye(2), torch.ones(4, 4)).bool()
     expected[3, 4] = expected[4, 3] = True  # themselves included, as a latent hears itself
     assert torch.equal(near, expected)
+
+
+def test_designs_of_a_prior_begin_alike_and_learn_apart():
+    graph = dict(name="ring_of_cliques", cliques=2)
+    first, second = nac(graph=graph, shared_design=False).designs[1:3]
+    start = second.signature["mediators"].detach().clone()
+    assert torch.equal(first.signature["mediators"], start)
+    with torch.no_grad():
+        first.signature["mediators"].zero_()
+    assert torch.equal(second.signature["mediators"], start)
+    assert not torch.equal(nac(graph=graph, seed=1).designs[0].signature["mediators"], start)
 
 
 @pytest.mark.parametrize("mediators", [32, 64, 256])

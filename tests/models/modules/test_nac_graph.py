@@ -71,6 +71,17 @@ def test_fitted_signatures_give_the_graph(kind, nodes, cut):
     torch.testing.assert_close(signatures.norm(dim=1), torch.ones(nodes))
 
 
+def test_a_fit_begins_orthogonal_and_moves_what_it_must():
+    # Without ties the start is the fit: as many orthogonal signatures as there are channels.
+    signatures = fitted_signatures(torch.zeros(8, 8, dtype=torch.bool), 8, 0.9)
+    torch.testing.assert_close(signatures @ signatures.t(), torch.eye(8))
+    # A pair that is tied comes just under the cut.
+    ties = torch.zeros(8, 8, dtype=torch.bool)
+    ties[0, 1] = ties[1, 0] = True
+    distance = signature_distances(*[fitted_signatures(ties, 8, 0.9)] * 2)
+    assert 0.88 < float(distance[0, 1]) < 0.9 and float(distance[2:, 2:].triu(1).max()) < 1.01
+
+
 def test_fitted_signatures_are_constants_from_the_seed():
     ties = prior_graph(16, dict(name="scale_free"))
     signatures = fitted_signatures(ties, 64, 0.9)
