@@ -68,15 +68,15 @@ class TRG(Distiller):
 
     Differences: there is no public code, and only the formulas are known. Not published, so ours: tokens an image,
     k, sigma and its unit, `local_tau`, all weights, the temperatures and their schedule (published is that they
-    fall), the similarity of the contrast (cosine), that a token is no neighbour of itself. They were set on handwritten
-    digits, by validation accuracy, and varied one at a time over three seeds (`configs/images/trg`, with the results and
-    with what was not varied): whether the temperature falls makes no difference there, the weights do. Without its
-    contextual term the whole is as good within the spread, there and on CIFAR-10 (`configs/images/compare`). The local
-    term helps a student to start, and over a few times the default it keeps the labels from being heard. All terms are
-    means over tokens where the paper has sums. The literal local loss hardly teaches, and the sparse one in units of the
-    whole graph at a `local_tau` of 1 can pull all tokens of a student together (`token_graph_loss` says why). Nor does
-    the literal contextual loss teach once features are long (see `contextual_loss`). The paper cuts a CNN's map into
-    patches; here each of its cells is a token.
+    fall), the similarity of the contrast (cosine), that a token is no neighbour of itself. They were set on
+    handwritten digits, by validation accuracy, and varied one at a time over three seeds (`configs/images/trg`, with
+    the results and with what was not varied): whether the temperature falls makes no difference there, the weights do.
+    Without its contextual term the whole is as good within the spread, there and on CIFAR-10
+    (`configs/images/compare`). The local term helps a student to start, and over a few times the default it keeps the
+    labels from being heard. All terms are means over tokens where the paper has sums. The literal local loss hardly
+    teaches, and the sparse one in units of the whole graph at a `local_tau` of 1 can pull all tokens of a student
+    together (`token_graph_loss` says why). Nor does the literal contextual loss teach once features are long (see
+    `contextual_loss`). The paper cuts a CNN's map into patches; here each of its cells is a token.
     """
 
     step: Tensor
