@@ -92,7 +92,7 @@ def paired_elements(student: Structure, teacher: Structure, field: str, reader: 
     if student[field].dim() == 4:
         return ours, theirs
     if of_samples(student, student[field]):
-        check_same_samples(student, teacher, reader, f"their rows of {field}")
+        check_same_samples(student, teacher, len(student[field]), reader, f"their rows of {field}")
         return ours, theirs
     ids = [side.get("n_id") for side in (student, teacher)]
     if all(isinstance(i, Tensor) and i.shape == ours.batch.shape for i in ids) and not torch.equal(ids[0], ids[1]):

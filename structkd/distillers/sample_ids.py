@@ -22,14 +22,14 @@ def of_samples(structure: Structure, value: Tensor) -> bool:
     return batch is None or batch.shape != ids.shape
 
 
-def check_same_samples(student: Structure, teacher: Structure, reader: str, what: str = "they") -> None:
-    """Raise a `DataError` where both sides say whose samples they are of, and it is not the same ones in one order.
+def check_same_samples(student: Structure, teacher: Structure, samples: int, reader: str, what: str) -> None:
+    """Raise a `DataError` where both sides have an id for each of `samples`, and not the same ones in one order.
 
-    Sides that say nothing, or one of which is of more samples than the other (a whole graph), are left to their shapes.
+    Other ids (of the elements of a scene) and sides without any are left to their shapes.
     On CUDA the comparison waits for the device: the price of not learning from other images without a word.
     """
     ours, theirs = sample_ids(student), sample_ids(teacher)
-    if ours is None or theirs is None or ours.shape != theirs.shape or bool((ours == theirs).all()):
+    if ours is None or theirs is None or not ours.shape == theirs.shape == (samples,) or bool((ours == theirs).all()):
         return
     first = int((ours != theirs).nonzero()[0])
     raise DataError(

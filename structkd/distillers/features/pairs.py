@@ -49,7 +49,7 @@ def paired_features(
         return FeaturePair(ours.x, theirs.x, ours.batch)
     if f_s.size(0) != f_t.size(0):
         raise DataError(f"{reader}: {field} is of {f_s.size(0)} samples (student) and {f_t.size(0)} (teacher).")
-    check_same_samples(student, teacher, reader, f"their maps {field}")
+    check_same_samples(student, teacher, f_s.size(0), reader, f"their maps {field}")
     f_t = resized(f_t, f_s.shape[-2:])
     mask = student.get("mask_map")
     if mask is None or bool(mask.all()):

@@ -40,7 +40,7 @@ def paired_samples(
         )
     if f_s.size(0) != f_t.size(0):
         raise DataError(f"{reader}: {field} is of {f_s.size(0)} samples (student) and {f_t.size(0)} (teacher).")
-    check_same_samples(student, teacher, reader, f"their rows of {field}")
+    check_same_samples(student, teacher, f_s.size(0), reader, f"their rows of {field}")
     return (_pooled(f_s), _pooled(f_t)) if pooled else (f_s, f_t)
 
 

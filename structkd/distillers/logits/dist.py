@@ -43,7 +43,7 @@ class DIST(Distiller):
         self.beta, self.gamma, self.tau = beta, gamma, tau
 
     def forward(self, student: Structure, teacher: Structure) -> dict[str, Tensor]:
-        check_same_samples(student, teacher, "DIST", "their logits")
+        check_same_samples(student, teacher, len(student.logits), "DIST", "their logits")
         logits = distilled_rows(student, student.logits, teacher.logits)
         p_s, p_t = ((z.float() if z.dtype.itemsize < 4 else z).div(self.tau).softmax(-1) for z in logits)
         losses = {}

@@ -49,7 +49,7 @@ class DKD(Distiller):
         self.share = warm_up(epoch, self.warm_up)
 
     def forward(self, student: Structure, teacher: Structure) -> dict[str, Tensor]:
-        check_same_samples(student, teacher, "DKD", "their logits")
+        check_same_samples(student, teacher, len(student.logits), "DKD", "their logits")
         z_s, z_t, y = distilled_rows(student, student.logits, teacher.logits, student.y)
         labelled = y >= 0
         if not bool(labelled.all()):
