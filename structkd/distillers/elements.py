@@ -7,6 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from structkd.distillers.grids import visible_cells
 from structkd.distillers.sample_ids import check_same_samples, of_samples
 from structkd.errors import DataError
 from structkd.structure import Structure
@@ -77,8 +78,10 @@ def elements(structure: Structure, field: str, reader: str) -> Rows:
 def paired_elements(student: Structure, teacher: Structure, field: str, reader: str) -> tuple[Rows, Rows]:
     """The elements of both sides, row by row the same ones, without those that `student.mask` [N] shuts out.
 
+    Of a map, without the cells that a `mask_map` does (see `structkd.distillers.grids.visible_cells`).
+
     Raises:
-        DataError: as `elements`; sides of different size, or with different `n_id` (two voxelisations).
+        DataError: as `elements`; sides of different size, or with different `n_id` (two voxelisations, other images).
     """
     ours, theirs = elements(student, field, reader), elements(teacher, field, reader)
     shapes = [(side[field].shape[0], *side[field].shape[2:]) for side in (student, teacher)]
@@ -89,18 +92,14 @@ def paired_elements(student: Structure, teacher: Structure, field: str, reader: 
             f"teacher's, as {what}; expected the same elements on both (of different grids compare the maps, which are "
             "resized, instead of rows)."
         )
-    if student[field].dim() == 4:
-        return ours, theirs
-    if of_samples(student, student[field]):
-        check_same_samples(student, teacher, len(student[field]), reader, f"their rows of {field}")
-        return ours, theirs
-    ids = [side.get("n_id") for side in (student, teacher)]
-    if all(isinstance(i, Tensor) and i.shape == ours.batch.shape for i in ids) and not torch.equal(ids[0], ids[1]):
-        raise DataError(
-            f"{reader}: n_id of student and teacher differ, so their rows of {field} are not the same elements. "
-            "Give both the same scenes and the same voxelisation."
-        )
-    mask = student.get("mask")
+    f_s = student[field]
+    what = "maps" if f_s.dim() == 4 else "rows"
+    check_same_samples(student, teacher, f_s.size(0), reader, f"their {what} of {field}")
+    if f_s.dim() == 4:
+        cells = visible_cells(student, teacher, f_s, reader)
+        mask = None if cells is None else cells.flatten()
+    else:
+        mask = None if of_samples(student, f_s) else student.get("mask")
     if mask is None or bool(mask.all()):
         return ours, theirs
     return ours.take(mask), theirs.take(mask)

@@ -22,9 +22,12 @@ def distilled_rows(student: Structure, *values: Tensor) -> tuple[Tensor, ...]:
 
 
 def distilled_pair(student: Structure, teacher: Structure) -> tuple[Structure, Structure]:
-    """Both sides without the rows that `student.mask` shuts out, of every node-level field; relations are left out."""
-    mask = student.get("mask")
-    if mask is None or bool(mask.all()):
+    """Both sides without the samples that `student.mask` shuts out, of every node-level field; relations are left out.
+
+    Where the mask is of the elements beside samples (`image_id` has an entry a sample), it says nothing of samples.
+    """
+    mask, ids = student.get("mask"), student.get("image_id")
+    if mask is None or bool(mask.all()) or (ids is not None and ids.shape != mask.shape):
         return student, teacher
     kept = mask.nonzero().flatten()
     return student.select(kept), teacher.select(kept)

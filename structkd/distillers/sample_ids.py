@@ -22,17 +22,25 @@ def of_samples(structure: Structure, value: Tensor) -> bool:
     return batch is None or batch.shape != ids.shape
 
 
-def check_same_samples(student: Structure, teacher: Structure, samples: int, reader: str, what: str) -> None:
-    """Raise a `DataError` where both sides have an id for each of `samples`, and not the same ones in one order.
+def check_same_samples(student: Structure, teacher: Structure, size: int, reader: str, what: str) -> None:
+    """Raise a `DataError` where both sides say whose `size` rows (or maps) they hold, and it is not one list of ids.
 
-    Other ids (of the elements of a scene) and sides without any are left to their shapes.
-    On CUDA the comparison waits for the device: the price of not learning from other images without a word.
+    Sides that say nothing, or whose ids are of something else (the voxels beside a map), are left to their shapes.
+    On CUDA the comparison waits for the device, the price of not learning from other images without a word; not where
+    both sides took their ids over from one batch.
     """
-    ours, theirs = sample_ids(student), sample_ids(teacher)
-    if ours is None or theirs is None or not ours.shape == theirs.shape == (samples,) or bool((ours == theirs).all()):
+    ours, theirs = _ids_of(student, size), _ids_of(teacher, size)
+    if ours is None or theirs is None or ours is theirs or bool((ours == theirs).all()):
         return
     first = int((ours != theirs).nonzero()[0])
     raise DataError(
-        f"{reader}: n_id of student and teacher differ, so {what} are of other samples: the first difference is "
-        f"{int(ours[first])} and {int(theirs[first])} at place {first}."
+        f"{reader}: n_id of student and teacher differ, so {what} are not of the same samples or elements: the first "
+        f"difference is {int(ours[first])} and {int(theirs[first])} at place {first}. Give both sides the same batch "
+        "(and the same voxelisation)."
     )
+
+
+def _ids_of(structure: Structure, size: int) -> Tensor | None:
+    """The ids of what there are `size` of: of the samples, else of the elements; None where neither are as many."""
+    found = (structure.get(name) for name in ("image_id", "n_id"))
+    return next((ids for ids in found if ids is not None and ids.shape == (size,)), None)

@@ -16,13 +16,15 @@ SUPPORT = ("teacher", "own")
 NORMALISE = ("neighbours", "all")
 FIRST = ("teacher", "student")
 UNIT = ("token", "graph", "absolute")
+#: Width and unit of the weights where none are asked for: here, in TRG, and in pictures of its graph.
+SIGMA, DEFAULT_UNIT = 0.5, "token"
 #: A token's own unit is at least this share of the whole graph's: what is closer than that counts as the same, and
 #: rounding between look-alikes is not blown up.
 FLOOR = 1e-3
 
 
 def gaussian_weights(
-    square_distance: Tensor, sigma: float = 0.5, unit: str = "graph", row: Tensor | None = None
+    square_distance: Tensor, sigma: float = SIGMA, unit: str = DEFAULT_UNIT, row: Tensor | None = None
 ) -> Tensor:
     r"""Edge weights :math:`\exp(-d^2 / (2 \sigma))`; sigma is not squared, as TRG writes it.
 
@@ -58,8 +60,8 @@ def token_graph_loss(
     x_s: Tensor,
     x_t: Tensor,
     k: int = 8,
-    sigma: float = 0.5,
-    unit: str = "token",
+    sigma: float = SIGMA,
+    unit: str = DEFAULT_UNIT,
     support: str = "teacher",
     normalise: str = "neighbours",
     first: str = "teacher",
@@ -104,8 +106,8 @@ def token_graph_loss(
     student has neighbours of its own. That form hardly teaches: weights of at most 1 among N - k zeros leave the
     softmax almost uniform, so that its gradient is tens to hundreds of times weaker than on the teacher's neighbours,
     thousands of times weaker than the default's (at `tau=0.1`), and falls as tokens are added (`tools/benchmark.py
-    tokens`). The default compares the k weights that carry the relation, on one
-    support, the teacher's first as in every other divergence here.
+    tokens`). The default compares the k weights that carry the relation, on one support, the teacher's first as in
+    every other divergence here.
 
     Two things decide whether the sparse form teaches or destroys. The unit: in units of the whole graph (or absolute
     ones) tokens that fall together, but for a few that stay far away and carry the mean, all weigh 1. At tau = 1

@@ -71,7 +71,7 @@ def token_relations(tokens: Tensor, query: Tensor, k: int) -> Relations:
     """
     x = tokens.detach().float().permute(0, 2, 3, 1).flatten(0, 2)
     (token, near), distance = knn(x, k)
-    weight = gaussian_weights(distance.square(), unit="token", row=token)
+    weight = gaussian_weights(distance.square(), row=token)
     width = min(k, len(x) - 1)
     return Relations(query, near.view(-1, width)[query], weight.view(-1, width)[query])
 

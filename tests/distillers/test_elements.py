@@ -44,6 +44,24 @@ def test_pairs_leave_out_what_is_masked():
     assert torch.equal(ours.x, student.x[student.mask]) and theirs.importance.tolist() == [0, 2, 3]
 
 
+def test_pairs_of_maps_leave_out_hidden_cells_and_are_of_the_same_images():
+    mask = torch.tensor([[[True, False], [False, True]], [[True, True], [True, False]]])
+    student = Structure(neck=torch.randn(2, 3, 2, 2), n_id=torch.tensor([5, 7]), mask_map=mask)
+    teacher = Structure(neck=torch.randn(2, 4, 2, 2), n_id=torch.tensor([5, 7]))
+    ours, theirs = paired_elements(student, teacher, "neck", "A")
+    assert ours.batch.tolist() == [0, 0, 1, 1, 1] and torch.equal(theirs.x[1], teacher.neck[0, :, 1, 1])
+    with pytest.raises(DataError, match=r"n_id .* differ.* 7 and 6 at place 1"):
+        paired_elements(student, Structure(neck=teacher.neck, n_id=torch.tensor([5, 6])), "neck", "A")
+
+
+def test_ids_of_something_else_say_nothing():
+    """Voxels beside a map: as many on both sides by chance, or because both were cut at the same number."""
+    sides = [Structure(torch.randn(9, 3), neck=torch.randn(2, 3, 2, 2), n_id=torch.arange(9) + i) for i in (0, 1)]
+    assert len(paired_elements(*sides, "neck", "A")[0].x) == 8
+    with pytest.raises(DataError, match=r"n_id .* differ"):
+        paired_elements(*sides, "x", "A")
+
+
 @pytest.mark.parametrize(
     ("student", "teacher", "message"),
     [
@@ -51,7 +69,11 @@ def test_pairs_leave_out_what_is_masked():
         ({"x": torch.randn(4, 2, 2)}, {}, r"or a map \[B, C, H, W\]"),
         ({"x": torch.randn(4, 2), "batch": torch.tensor([0, 1, 0, 1])}, {}, "ascending"),
         ({"x": torch.randn(4, 2), "batch": torch.tensor([0, 1])}, {}, "4 rows but batch has shape"),
-        ({"x": torch.randn(3, 2)}, {}, r"of size \[3\] on the student's side and \[4\] on the teacher's"),
+        (
+            {"x": torch.randn(3, 2)},
+            {},
+            r"of size \[3\] on the student's side and \[4\] .*compare the maps.* instead of rows",
+        ),
         ({"x": torch.randn(1, 2, 3, 4)}, {"x": torch.randn(1, 2, 4, 3)}, r"\[1, 3, 4\] .* \[1, 4, 3\]"),
         ({"x": torch.randn(4, 2), "n_id": torch.arange(4)}, {"n_id": torch.arange(4) + 1}, "n_id .* differ"),
     ],

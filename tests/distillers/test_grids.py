@@ -1,7 +1,10 @@
 import pytest
 import torch
+import torch.nn.functional as F
 
-from structkd.distillers.grids import resized
+from structkd import Structure
+from structkd.distillers.grids import resized, visible_cells
+from structkd.errors import DataError
 
 
 def test_what_is_of_that_size_stays_the_same_object():
@@ -40,13 +43,31 @@ def test_every_cell_of_a_finer_map_counts(size):
     torch.testing.assert_close(resized(ramp, size).mean(), ramp.mean())
 
 
-def test_half_the_cells_each_way_are_the_bilinear_ones():
-    grid = torch.randn(2, 3, 8, 12)
-    expected = torch.nn.functional.interpolate(grid, (4, 6), mode="bilinear", align_corners=False)
-    torch.testing.assert_close(resized(grid, (4, 6)), expected)
+@pytest.mark.parametrize("size", [(14, 14), (14, 28), (28, 14)])
+def test_half_the_cells_are_the_bilinear_ones(size):
+    """To the last digit, as runs before there were means had them; and the means of cells."""
+    grid = torch.randn(2, 64, 28, 28)
+    assert torch.equal(resized(grid, size), F.interpolate(grid, size, mode="bilinear", align_corners=False))
+    torch.testing.assert_close(resized(grid, size), F.interpolate(grid, size, mode="area"))
 
 
 def test_fewer_cells_one_way_and_more_the_other():
     row = torch.tensor([[[[0.0, 2.0, 4.0, 6.0]]]])
     assert resized(row, (2, 2)).tolist() == [[[[1.0, 5.0], [1.0, 5.0]]]]
     assert resized(torch.zeros(0, 3, 4, 4), (2, 2)).shape == (0, 3, 2, 2)
+
+
+def test_cells_that_count_on_both_sides():
+    grid, ones = torch.zeros(2, 3, 4, 4), torch.ones(2, 2, 2, dtype=torch.bool)
+    left, top = ones.clone(), torch.ones(2, 4, 4, dtype=torch.bool)
+    left[:, :, 1] = top[1, 2:] = False
+    found = visible_cells(Structure(mask_map=left), Structure(mask_map=top), grid, "A")
+    expected = torch.zeros(2, 4, 4, dtype=torch.bool)
+    expected[0, :, :2] = expected[1, :2, :2] = True
+    assert torch.equal(found, expected)
+    assert torch.equal(visible_cells(Structure(), Structure(mask_map=top), grid, "A"), top)
+    assert visible_cells(Structure(mask_map=ones), Structure(), grid, "A", whole=True) is None
+    with pytest.raises(DataError, match=r"A compares whole maps.*Name a field of vectors"):
+        visible_cells(Structure(mask_map=left), Structure(mask_map=left), grid, "A", whole=True)
+    with pytest.raises(DataError, match=r"A: mask_map has shape \[2, 2, 2\]; expected \[B=1, h, w\]"):
+        visible_cells(Structure(), Structure(mask_map=ones), grid[:1], "A")

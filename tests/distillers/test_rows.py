@@ -41,6 +41,15 @@ def test_both_sides_lose_the_same_rows():
     assert distilled_pair(whole, teacher) == (whole, teacher)
 
 
+def test_a_mask_of_elements_leaves_samples_beside_them_alone():
+    """Also where the other side has no elements at all."""
+    student = Structure(
+        torch.randn(6, 2), embedding=torch.randn(2, 3), image_id=torch.arange(2), mask=torch.arange(6) > 3
+    )
+    teacher = Structure(embedding=torch.randn(2, 5), n_id=torch.arange(2))
+    assert distilled_pair(student, teacher) == (student, teacher)
+
+
 def test_the_students_edges_come_first_and_keep_their_scale():
     scale = torch.rand(4)
     student = Structure(edge_index=EDGES, edge_scale=scale, mask=torch.tensor([True, True, False, False]))

@@ -187,12 +187,15 @@ def test_half_precision_and_the_teacher():
 def test_weights():
     distance = torch.tensor([0.0, 1.0, 5.0])
     assert torch.allclose(gaussian_weights(distance, 0.5, "absolute"), (-distance).exp())
-    assert torch.allclose(gaussian_weights(distance, 1.0), (-distance / 4).exp())
+    assert torch.allclose(gaussian_weights(distance, 1.0, "graph"), (-distance / 4).exp())
     row = torch.tensor([2, 0, 2])  # of mean 2.5 and 1; token 1 has no edge
     assert torch.allclose(gaussian_weights(distance, 0.5, "token", row), (-torch.tensor([0.0, 1.0, 2.0])).exp())
+    assert torch.equal(gaussian_weights(distance, row=row), gaussian_weights(distance, 0.5, "token", row))
     with pytest.raises(ConfigError, match="the token of each edge"):
-        gaussian_weights(distance, 0.5, "token")
-    assert gaussian_weights(torch.zeros(2)).tolist() == [1, 1] and gaussian_weights(torch.zeros(0)).shape == (0,)
+        gaussian_weights(distance)
+    for options in ({"unit": "graph"}, {"row": row[:2]}):
+        assert gaussian_weights(torch.zeros(2), **options).tolist() == [1, 1]
+    assert gaussian_weights(torch.zeros(0), row=row[:0]).shape == (0,)
 
 
 def test_bad_input():

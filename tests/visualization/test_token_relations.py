@@ -4,8 +4,10 @@ import torch
 
 pytest.importorskip("matplotlib")
 
+from structkd.distillers import TRG
 from structkd.distillers.grids import resized
 from structkd.errors import DataError
+from structkd.losses import gaussian_weights
 from structkd.visualization import tokens
 from structkd.visualization.tokens import Relations, TokenMaps, plot_token_relations, token_relations
 
@@ -21,9 +23,19 @@ def test_relations_by_hand():
     # Tokens 0, 1, 2 of the first image at 0, 10, 20; tokens 3, 4, 5 of the second at 1, 11, 100.
     graph = token_relations(line(0.0, 10, 20, 1, 11, 100), torch.tensor([0, 4]), 2)
     assert graph.neighbor.tolist() == [[3, 1], [1, 2]]
-    squares = torch.tensor([[1, 100], [1, 81.0]])  # in units of each token's own mean
-    expected = torch.exp(-squares / squares.mean(1, keepdim=True))
-    assert torch.allclose(graph.weight, expected)
+    squares = torch.tensor([[1, 100], [1, 81.0]])  # each token's in units of their mean, as TRG has them
+    assert torch.allclose(graph.weight, torch.exp(-squares / squares.mean(1, keepdim=True)))
+
+
+def test_relations_are_weighed_as_trg_does():
+    maps = torch.randn(2, 3, 2, 4)
+    graph = token_relations(maps, torch.arange(16), 5)
+    x = maps.permute(0, 2, 3, 1).flatten(0, 2)
+    square = (x[graph.query][:, None] - x[graph.neighbor]).square().sum(2).flatten()
+    options = TRG(3, 3).local_options
+    row = graph.query.repeat_interleave(5)
+    expected = gaussian_weights(square, options["sigma"], options["unit"], row).view(16, 5)
+    torch.testing.assert_close(graph.weight, expected)
 
 
 def test_shared_relations():

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from torch import Tensor
 
 from structkd.distillers.elements import elements, paired_elements
-from structkd.distillers.grids import cell_mask, resized
+from structkd.distillers.grids import resized, visible_cells
 from structkd.distillers.sample_ids import check_same_samples
 from structkd.errors import DataError
 from structkd.structure import Structure
@@ -32,9 +32,9 @@ def paired_features(
     """The field of both sides, ready to be compared.
 
     Maps of different size are compared on the student's grid; of a head's scores [B, A, K, H, W] anchors and classes
-    make A K channels. Where `student.mask_map` [B, h, w] shuts out cells (it is read at the nearest one), what is left
-    of maps are rows. Of rows those that `student.mask` [N] shuts out are left away; `batch` [N] (absent: one sample) is
-    the student's.
+    make A K channels. Where a `mask_map` [B, h, w] of either side shuts cells out (it is read at the nearest one), what
+    is left of maps are rows. Of rows those that `student.mask` [N] shuts out are left away; `batch` [N] (absent: one
+    sample) is the student's.
 
     Args:
         maps_only: the reader needs whole maps, so a mask of their cells is an error.
@@ -51,12 +51,9 @@ def paired_features(
         raise DataError(f"{reader}: {field} is of {f_s.size(0)} samples (student) and {f_t.size(0)} (teacher).")
     check_same_samples(student, teacher, f_s.size(0), reader, f"their maps {field}")
     f_t = resized(f_t, f_s.shape[-2:])
-    mask = student.get("mask_map")
-    if mask is None or bool(mask.all()):
+    seen = visible_cells(student, teacher, f_s, reader, whole=maps_only)
+    if seen is None:
         return FeaturePair(f_s, f_t, None)
-    if maps_only:
-        raise DataError(f"{reader} compares whole maps, so mask_map cannot shut cells of {field} out.")
-    seen = cell_mask(mask, f_s, reader)
     ours, theirs = (elements(Structure(**{field: f}), field, reader).take(seen.flatten()) for f in (f_s, f_t))
     return FeaturePair(ours.x, theirs.x, ours.batch)
 

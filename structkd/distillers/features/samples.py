@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from structkd.distillers.grids import visible_cells
 from structkd.distillers.sample_ids import check_same_samples
 from structkd.errors import DataError
 from structkd.structure import Structure
@@ -18,11 +19,12 @@ def paired_samples(
         student, teacher: what adapters read.
         field: [B, C] vectors, or maps [B, C, H, W].
         reader: name of the distiller, for errors.
-        pooled: a map's vector is the mean over its cells; else fields are given as they are, of any shape [B, ...].
+        pooled: a map's vector is the mean over its cells, those that count by `mask_map` (zero without any); else
+            fields are given as they are, of any shape [B, ...].
 
     Raises:
         DataError: another shape, different samples on the two sides (numbers, or `n_id`), rows that are the elements of
-            samples and not samples (several with one number in `batch`).
+            samples and not samples (several with one number in `batch`), a `mask_map` where maps are not pooled.
     """
     f_s, f_t = student[field], teacher[field]
     for side, f in (("student", f_s), ("teacher", f_t)):
@@ -41,8 +43,13 @@ def paired_samples(
     if f_s.size(0) != f_t.size(0):
         raise DataError(f"{reader}: {field} is of {f_s.size(0)} samples (student) and {f_t.size(0)} (teacher).")
     check_same_samples(student, teacher, f_s.size(0), reader, f"their rows of {field}")
-    return (_pooled(f_s), _pooled(f_t)) if pooled else (f_s, f_t)
+    seen = [visible_cells(student, teacher, f, reader, not pooled) if f.dim() > 3 else None for f in (f_s, f_t)]
+    return (_pooled(f_s, seen[0]), _pooled(f_t, seen[1])) if pooled else (f_s, f_t)
 
 
-def _pooled(f: Tensor) -> Tensor:
-    return f if f.dim() == 2 else f.flatten(2).mean(2)
+def _pooled(f: Tensor, seen: Tensor | None) -> Tensor:
+    if f.dim() == 2:
+        return f
+    if seen is None:
+        return f.flatten(2).mean(2)
+    return f.masked_fill(~seen[:, None], 0).flatten(2).sum(2) / seen.flatten(1).sum(1, keepdim=True).clamp(min=1)

@@ -8,6 +8,8 @@ from structkd.distillers.base import Distiller
 from structkd.distillers.checks import one_of, positive
 from structkd.distillers.elements import paired_elements
 from structkd.distillers.rows import distilled_edges
+from structkd.distillers.sample_ids import check_same_samples
+from structkd.errors import DataError
 from structkd.losses.local_structure import KERNELS, edge_similarity, local_structure_kl
 from structkd.ops.knn import knn
 from structkd.structure import Structure
@@ -30,13 +32,13 @@ class LSP(Distiller):
         sigma: width of the kernels of distance, in squared units of the features.
         student_first: KL(student || teacher) instead.
         k: without an `edge_index`, a row's neighbours are the k nearest of the teacher's rows, of the same sample where
-            there is a `batch` [N]; None: there must be edges.
+            there is a `batch` [N], and without those that `mask` shuts out; None: there must be edges.
 
     Reads `field` of both sides and `edge_index` of either (the student's own first, without those that its `mask` shuts
     out); tokens, points and the images of a batch (field [B, C]) have none: give them theirs by `k`, or before
-    (`structkd.relations.KNN`). Returns `local_structure`, zero when
-    the sides are equal up to a rotation and a shift ("linear": a rotation). In a mini-batch of sampled edges the
-    distributions are those over the edges there. Nothing is learned beside the student.
+    (`structkd.relations.KNN`). Returns `local_structure`, zero when the sides are equal up to a rotation and a shift
+    ("linear": a rotation). In a mini-batch of sampled edges the distributions are those over the edges there. Nothing
+    is learned beside the student.
 
     Differences: the authors' code measures |x_i - x_j|_1 / 100 in place of the squared distance over 2 sigma. A kernel
     between 0 and 1 inside a softmax leaves distributions close to uniform, hence weak gradients: "gaussian" does not.
@@ -60,6 +62,10 @@ class LSP(Distiller):
     def forward(self, student: Structure, teacher: Structure) -> dict[str, Tensor]:
         if self.k is None or "edge_index" in student.provides | teacher.provides:
             sides = (student[self.field], teacher[self.field])
+            sizes = [x.size(0) for x in sides]
+            if sizes[0] != sizes[1]:
+                raise DataError(f"LSP: {self.field} has {sizes[0]} rows (student) and {sizes[1]} (teacher).")
+            check_same_samples(student, teacher, sizes[0], "LSP", f"their rows of {self.field}")
             edge_index, _ = distilled_edges(student, teacher, "LSP")
         else:
             ours, theirs = paired_elements(student, teacher, self.field, "LSP")

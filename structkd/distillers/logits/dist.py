@@ -9,6 +9,7 @@ from structkd.distillers.checks import not_negative, positive
 from structkd.distillers.rows import distilled_rows
 from structkd.distillers.sample_ids import check_same_samples
 from structkd.losses.correlation import correlation_loss
+from structkd.ops.precision import accumulator
 from structkd.structure import Structure
 
 
@@ -45,7 +46,7 @@ class DIST(Distiller):
     def forward(self, student: Structure, teacher: Structure) -> dict[str, Tensor]:
         check_same_samples(student, teacher, len(student.logits), "DIST", "their logits")
         logits = distilled_rows(student, student.logits, teacher.logits)
-        p_s, p_t = ((z.float() if z.dtype.itemsize < 4 else z).div(self.tau).softmax(-1) for z in logits)
+        p_s, p_t = (z.to(accumulator(z)).div(self.tau).softmax(-1) for z in logits)
         losses = {}
         if self.beta:
             losses["inter"] = self.beta * self.tau**2 * correlation_loss(p_s.t(), p_t.t())

@@ -32,8 +32,8 @@ def sampled_tokens(
     Args:
         student, teacher: both with the `field`: a map [B, C, h, w], one token a cell (the teacher's is resized to the
             student's grid first), or rows [N, C] with `batch` [N] (absent: one image). Class and register tokens are
-            none of them. `mask_map` [B, h', w'] bool of the student, read at the nearest cell, says which tokens of its
-            map count (True) and may be drawn, `mask` [N] which rows.
+            none of them. `mask_map` [B, h', w'] bool of either side, read at the nearest cell, says which tokens of the
+            map count (True) and may be drawn, `mask` [N] of the student which rows.
         most: tokens of an image, or as many as it has.
         generator: on the CPU. The draws are the same on any device.
         reader: name of the distiller, for errors.

@@ -15,7 +15,7 @@ from structkd.distillers.tokens.sampling import sampled_tokens
 from structkd.distillers.tokens.temperature import SCHEDULES, temperature
 from structkd.losses.contextual import contextual_loss
 from structkd.losses.token_contrast import token_contrast
-from structkd.losses.token_graph import UNIT, token_graph_loss
+from structkd.losses.token_graph import DEFAULT_UNIT, SIGMA, UNIT, token_graph_loss
 from structkd.structure import Structure
 
 #: What `token_graph_loss` is asked for, by the form of the local loss.
@@ -45,9 +45,9 @@ class TRG(Distiller):
             as many tokens make the graph, whose time grows with their square. The paper's gains grow with the batch up
             to 512 images.
         k: neighbours of a token.
-        sigma: width of the Gaussian weights, not squared, as published.
-        sigma_unit: squared distances in units of their mean over the edges of each "token", over those of the whole
-            "graph", or "absolute".
+        sigma: width of the Gaussian weights, not squared, as published; .5.
+        sigma_unit: squared distances in units of their mean over the edges of each "token" (the default), over those of
+            the whole "graph", or "absolute".
         local: "neighbours" compares the weights on the teacher's neighbours; "literal" is the published form (at a
             `local_tau` of 1): each side's own graph, softmax over all tokens, the student's distribution first.
         local_tau: temperature of the softmax of the local loss.
@@ -57,12 +57,12 @@ class TRG(Distiller):
         contextual_tau: temperature of the cosines within an image; None for scaled products, as published.
         seed: of the draws.
 
-    Reads `field` of both sides; the teacher's map is resized to the student's grid. Of the student `mask_map` [B, h, w]
-    (or `mask` [N] with rows) says which tokens may be drawn (True). `set_progress` moves the temperature, which
-    attribute `current_tau` shows. Returns `local` and `contextual`, zero when the sides are equal, and `global`, which
-    is not (see `token_contrast`); all are zero where there is nothing to compare: no token or a single one, and for
-    `contextual` one an image. Nothing of the size of all tokens against all is held. The projection of the global loss
-    is all that is learned beside the student; the other two see the student's own features.
+    Reads `field` of both sides; the teacher's map is resized to the student's grid. `mask_map` [B, h, w] of either side
+    (with rows the student's `mask` [N]) says which tokens may be drawn (True). `set_progress` moves the temperature,
+    which attribute `current_tau` shows. Returns `local` and `contextual`, zero when the sides are equal, and `global`,
+    which is not (see `token_contrast`); all are zero where there is nothing to compare: no token or a single one, and
+    for `contextual` one an image. Nothing of the size of all tokens against all is held. The projection of the global
+    loss is all that is learned beside the student; the other two see the student's own features.
 
     Buffer `step` counts training passes: pass n draws by `seed` and n, so a resumed run draws what it would have.
 
@@ -88,8 +88,8 @@ class TRG(Distiller):
         field: str = "tokens",
         tokens_per_image: int = 16,
         k: int = 8,
-        sigma: float = 0.5,
-        sigma_unit: str = "token",
+        sigma: float = SIGMA,
+        sigma_unit: str = DEFAULT_UNIT,
         local: str = "neighbours",
         local_tau: float = 0.1,
         local_weight: float = 0.3,

@@ -1,5 +1,7 @@
 """What the distillers that read one vector or map a sample have in common."""
 
+from functools import partial
+
 import pytest
 import torch
 
@@ -13,6 +15,7 @@ from structkd.distillers import (
     IRG,
     KD,
     LSP,
+    PKD,
     PKT,
     RKD,
     SRRL,
@@ -163,6 +166,46 @@ def test_half_precision(name):
     assert torch.allclose(value.double(), total(build(name), *wide), rtol=0.1)
 
 
+#: TRG without the term that begins with a learned map; KD and its relatives, at 5 classes.
+EXACT = {
+    "DIST": DIST,
+    "DKD": lambda: DKD(warm_up=0),
+    "KD": KD,
+    "TRG": lambda: TRG(THIN, WIDE, "neck", k=4, global_weight=0.0, seed=1),
+}
+
+
+@pytest.mark.parametrize("name", sorted(EXACT))
+def test_relations_of_tokens_and_logits_keep_their_digits_under_autocast(name):
+    student, teacher = (Structure(**{k: v.float() if v.dtype == torch.float64 else v for k, v in s.to_dict().items()})
+                        for s in sides())  # fmt: skip
+    student.neck.requires_grad_()
+    student.logits.requires_grad_()
+    found = []
+    for enabled in (False, True):
+        with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
+            losses = EXACT[name]().eval()(student, teacher)
+        read = student.neck if name == "TRG" else student.logits
+        found.append((losses, torch.autograd.grad(sum(losses.values()), read)[0]))
+    torch.testing.assert_close(found[1], found[0], rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("autocast", [False, True])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("name", ["DIST", "DKD", "KD"])
+def test_half_precision_of_many_classes(name, dtype, autocast):
+    """A student near its teacher: the differences of logarithms are below the rounding of 16 bits."""
+    z_t, y = torch.randn(32, 1000), torch.arange(32)
+    z_t[y, y] += 20  # at a temperature of 4 a seventh is the label's
+    narrow = [Structure(logits=z.to(dtype), y=y) for z in (z_t + 0.3 * torch.randn(32, 1000), z_t)]
+    exact = EXACT[name]()(*(Structure(logits=s.logits.double(), y=y) for s in narrow))
+    with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+        losses = EXACT[name]()(*narrow)
+    for key, value in losses.items():
+        assert value.dtype == torch.float32 and value >= 0
+        torch.testing.assert_close(value.double(), exact[key], rtol=1e-3, atol=1e-7)
+
+
 @pytest.mark.parametrize("name", ["CC", "CRD", "HKD", "IRG", "PKT", "RKD", "SimilarityPreserving"])
 def test_similarities_keep_their_digits_under_autocast(name):
     student, teacher = sides()
@@ -223,10 +266,20 @@ def test_maps_and_logits_of_other_samples_are_refused(name):
         distiller(student, Structure(**teacher.to_dict() | {"n_id": (teacher.n_id + 1) % DATA}))
 
 
-@pytest.mark.parametrize("name", ["AttentionTransfer", "FitNet", "RKD", "TRG", "VID"])
+#: Those that read a map as its cells, or as the mean of them.
+OF_CELLS = {
+    **{name: MAPS[name] for name in MAPS if name != "ReviewKD"},
+    **{name: partial(BUILD[name], "neck") for name in ("CC", "CRD", "HKD", "PKT")},
+    "LSP": lambda: LSP("neck", k=3, kernel="gaussian", sigma=9.0),
+    "PKD": lambda: PKD(THIN, WIDE),
+    "RKD": lambda: RKD("neck", elements=50),
+}
+
+
+@pytest.mark.parametrize("name", sorted(OF_CELLS))
 def test_cells_that_a_mask_shuts_out_do_not_count(name):
     """What stands in them changes nothing; a mask of another grid is read at the nearest cell."""
-    build_map = MAPS.get(name, lambda: RKD("neck", elements=50))
+    build_map = OF_CELLS[name]
     student, teacher = sides()
     mask = torch.rand(7, 2, 3) < 0.6
     mask[0] = True
@@ -248,11 +301,13 @@ def test_cells_that_a_mask_shuts_out_do_not_count(name):
         build_map().double()(Structure(**student.to_dict(), mask_map=mask[:2]), teacher)
 
 
-def test_a_mask_of_cells_where_whole_maps_are_needed():
+@pytest.mark.parametrize("name", ["IRG", "ReviewKD", "SRRL", "SimilarityPreserving"])
+def test_a_mask_of_cells_where_whole_maps_are_needed(name):
     student, teacher = sides()
     masked = Structure(**student.to_dict(), mask_map=torch.arange(84).view(7, 4, 3) > 5)
-    with pytest.raises(DataError, match="ReviewKD compares whole maps"):
-        build("ReviewKD", "neck")(masked, teacher)
+    with pytest.raises(DataError, match=f"{name} compares whole maps"):
+        build(name, "neck")(masked, teacher)
+    assert torch.isfinite(total(build(name), masked, teacher))  # vectors are not touched
 
 
 def beside_rows(structure, tokens=3):
@@ -275,10 +330,10 @@ def test_vectors_beside_rows_of_tokens(name):
     made = {"KD": KD, "LSP": lambda: LSP("embedding", k=3)}.get(name)
     student, teacher = sides()
     values = []
-    for pair in ((student, teacher), (beside_rows(student), beside_rows(teacher))):
+    for pair in ((student, teacher), (beside_rows(student), beside_rows(teacher)), (beside_rows(student), teacher)):
         distiller = made().double().eval() if made else build(name)
         values.append(total(distiller, *pair))
-    torch.testing.assert_close(*values)
+    torch.testing.assert_close(values[1:], values[:1] * 2)
     other = beside_rows(teacher)
     other.image_id = (other.image_id + 1) % DATA
     with pytest.raises(DataError, match=f"{name}: n_id of student and teacher differ"):

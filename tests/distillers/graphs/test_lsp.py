@@ -3,7 +3,7 @@ import torch
 
 from structkd import Structure
 from structkd.distillers import LSP
-from structkd.errors import ConfigError, WiringError
+from structkd.errors import ConfigError, DataError, WiringError
 from structkd.losses import edge_similarity, local_structure_kl
 from structkd.relations import KNN
 
@@ -78,5 +78,12 @@ def test_bad_input():
         LSP(kernel="poly")
     with pytest.raises(ConfigError, match="sigma=0"):
         LSP(sigma=0)
+    x = double(5, 3)
+    with pytest.raises(DataError, match=r"LSP: x has 5 rows \(student\) and 4 \(teacher\)"):
+        loss(x, x[:4])
+    with pytest.raises(DataError, match="LSP: x is of size"):
+        LSP(k=2)(Structure(x), Structure(x[:4]))
+    with pytest.raises(DataError, match=r"LSP: n_id .* 0 and 1 at place 0"):
+        LSP()(Structure(x, EDGES, n_id=torch.arange(5)), Structure(x, n_id=torch.arange(5) + 1))
     with pytest.raises(WiringError, match="LSP compares along relations"):
         LSP()(Structure(double(3, 2)), Structure(double(3, 2)))
