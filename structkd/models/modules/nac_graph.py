@@ -128,7 +128,7 @@ def fitted_signatures(
         ties: [N, N] bool, symmetric.
         channels: G; with too few of them not every graph can be had, and the fit comes as near as it can (at 64
             channels and a cut at 0.9, pairs that come out right: all of them with up to 256 nodes; with 768, all of a
-            ring of cliques and 86 to 95 percent of the other graphs).
+            ring of cliques and 86 to 95 percent of the other graphs, and then there is repulsion from the start).
         truncation: distance at which connections are cut.
         seed: of the start.
         steps: of Adam, at most.
