@@ -143,7 +143,9 @@ def summary_table(results: Mapping[str, Any]) -> str:
 
 def markdown_table(results: Mapping[str, Any]) -> str:
     """The table of one experiment with a line on how it came about, for a README."""
-    return f"{stage_table(results).markdown()}\n\n{provenance(results)}"
+    timed = any(stage.get("latency_ms") for stage in results["stages"].values())
+    note = " Milliseconds: the least of equal networks." if timed else ""
+    return f"{stage_table(results).markdown()}\n\n{provenance(results)}{note}"
 
 
 def markdown_overview(experiments: Mapping[str, Mapping[str, Any]]) -> str:
@@ -162,7 +164,6 @@ def provenance(results: Mapping[str, Any]) -> str:
         f"protocol: {results.get('protocol') or 'not recorded'}",
         f"selection: {results.get('selection') or 'not recorded'}",
         f"{results.get('device') or 'device not recorded'}, torch {versions.get('torch') or 'not recorded'}",
-        *(["ms: the least of equal networks"] if any(s.get("latency_ms") for s in results["stages"].values()) else []),
         str(results["created"])[:10] if results.get("created") else "date not recorded",
     ]
     return "; ".join(parts) + "."
